@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! Section `files`: working directory, open files, descriptors.
+//!
+//! Preserved: paths, flags, positions, which descriptors share an open file, close-on-exec, contents of
+//! deleted files. Not preserved: locks, leases, `F_SETSIG`: their presence refuses the checkpoint.
+//! Source: spec, "Section: files".
+
+use crate::record::record;
+
+/// [`FileRecord::kind`]: regular file, opened again by path.
+pub const FILE_REGULAR: u64 = 1;
+/// Directory.
+pub const FILE_DIRECTORY: u64 = 2;
+/// Device node.
+pub const FILE_DEVICE: u64 = 3;
+/// Opened with O_PATH.
+pub const FILE_PATH: u64 = 4;
+/// Deleted file: its contents are page data of this section.
+pub const FILE_DELETED: u64 = 5;
+/// Made by the extension of section `handler`.
+pub const FILE_HANDLED: u64 = 6;
+/// Its other end is outside; the user connects it at restart.
+pub const FILE_EXTERNAL: u64 = 7;
+
+record! {
+    /// What `fs_struct` has; exactly one.
+    FsRecord<'a> in FILES, type 1, "fs" {
+        /// Working directory.
+        1 cwd: text Path;
+        /// Root directory.
+        2 root: text Path;
+        /// File mode creation mask.
+        3 umask: u64 Octal;
+    }
+}
+
+record! {
+    /// One open file (open file description); ids count from 1.
+    FileRecord<'a> in FILES, type 2, "file" {
+        /// 1 regular, 2 directory, 3 device, 4 path, 5 deleted, 6 handled, 7 external.
+        1 kind: u64 Dec;
+        /// Path in the mount namespace of the process; empty if it has none.
+        2 path: text Path;
+        /// `O_*` as `F_GETFL` says, with O_PATH, O_DIRECTORY and the like.
+        3 flags: u64 Octal;
+        /// File position.
+        4 pos: i64 Dec;
+        /// Type and permissions.
+        5 mode: u64 Octal;
+        /// Length, bytes.
+        6 size: u64 Dec;
+        /// Last modification, seconds.
+        7 mtime_s: i64 Dec;
+        /// Last modification, nanoseconds of the second.
+        8 mtime_ns: u64 Dec;
+        /// Inode number.
+        9 ino: u64 Dec;
+        /// Device number of the file system.
+        10 dev: u64 Hex;
+        /// Device number of a device node.
+        11 rdev: u64 Hex;
+        /// Section of the extension that makes it (kind 6), else 0.
+        12 handler: u64 Hex;
+        /// Number of links.
+        13 nlink: u64 Dec;
+        /// What an external end was, for people.
+        14 description: text None;
+    }
+}
+
+record! {
+    /// One descriptor; its record id is the number plus 1.
+    DescriptorRecord in FILES, type 3, "descriptor" {
+        /// Descriptor number.
+        1 fd: u64 Dec;
+        /// Open file.
+        2 file: u64 Dec;
+        /// 1: closed on exec.
+        3 cloexec: u64 Dec;
+    }
+}

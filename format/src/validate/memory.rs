@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! Rules of section `memory`.
+
+use super::{each, ids, is_bool, is_nanosecond, is_offset, is_path, known_records, only, MetaSet};
+use crate::{
+    error::{ensure, Error, Result},
+    limits::{PAGE, TASK_SIZE, VMAS},
+    record::{records_of, Record},
+    sections::{
+        GuardRecord, MappedFileRecord, MmRecord, VmaRecord, MEMORY, VMA_ANON, VMA_FILE, VMA_FLAGS, VMA_SHARED, VMA_SHARED_ANON,
+        VMA_SPECIAL,
+    },
+};
+
+/// Most numbers in the auxiliary vector.
+const AUXV_MAX: usize = 128;
+/// Longest name of an area.
+const NAME_MAX: usize = 255;
+/// Longest build id.
+const BUILD_ID_MAX: usize = 64;
+
+pub(super) fn check(set: &dyn MetaSet) -> Result {
+    known_records(set, MEMORY)?;
+    let mm: MmRecord<'_> = only(set, "MEMORY-1")?;
+    mm_record(&mm).map_err(|e| e.placed(MEMORY, 0))?;
+    let (mut count, mut last_end) = (0_u64, 0);
+    each(set, |v: VmaRecord<'_>| {
+        count = count.saturating_add(1);
+        if count > VMAS {
+            return Err(Error::over_limit(count, VMAS));
+        }
+        ensure(u64::from(v.id) == count, "MEMORY-2")?;
+        vma_record(&v)?;
+        ensure(v.start >= last_end, "MEMORY-4")?;
+        last_end = v.end;
+        Ok(())
+    })?;
+    each(set, |f: MappedFileRecord<'_>| mapped_file_record(&f))?;
+    guards(set)?;
+    references(set, mm.exe_object)
+}
+
+fn mm_record(mm: &MmRecord<'_>) -> Result {
+    ensure(mm.id == 1, "MEMORY-1")?;
+    let ordered = mm.start_code <= mm.end_code
+        && mm.start_data <= mm.end_data
+        && mm.start_brk <= mm.brk
+        && mm.arg_start <= mm.arg_end
+        && mm.env_start <= mm.env_end;
+    let ends = [mm.end_code, mm.end_data, mm.brk, mm.start_stack, mm.arg_end, mm.env_end, mm.vdso];
+    ensure(ordered && ends.iter().all(|&a| a <= TASK_SIZE) && mm.vdso % PAGE == 0, "MEMORY-11")?;
+    ensure(mm.auxv.len() % 2 == 0 && mm.auxv.len() <= AUXV_MAX, "MEMORY-12")?;
+    let switches = mm.thp_disable <= 3 && mm.lock_future <= 2 && is_bool(mm.memory_merge);
+    let words = u32::try_from(mm.coredump_filter).is_ok() && u32::try_from(mm.vdso_crc).is_ok();
+    ensure(switches && words, "MEMORY-13")
+}
+
+fn vma_record(v: &VmaRecord<'_>) -> Result {
+    let aligned = v.start % PAGE == 0 && v.end % PAGE == 0;
+    ensure(aligned && v.start < v.end && v.end <= TASK_SIZE, "MEMORY-3")?;
+    if v.flags & !VMA_FLAGS != 0 {
+        return Err(Error::unsupported("flag of a memory area"));
+    }
+    ensure(v.prot <= 7 && v.pkey <= 15, "MEMORY-5")?;
+    let shared = v.flags & VMA_SHARED != 0;
+    let sound = match v.kind {
+        VMA_ANON | VMA_SPECIAL => v.object == 0 && !shared,
+        VMA_FILE => v.object != 0,
+        VMA_SHARED_ANON => v.object != 0 && shared,
+        _ => return Err(Error::unsupported("kind of a memory area")),
+    };
+    ensure(sound, "MEMORY-6")?;
+    let len = v.end.saturating_sub(v.start);
+    ensure(v.offset % PAGE == 0 && v.offset.checked_add(len).is_some_and(is_offset), "MEMORY-9")?;
+    ensure(v.name.len() <= NAME_MAX, "MEMORY-14")
+}
+
+fn mapped_file_record(f: &MappedFileRecord<'_>) -> Result {
+    ensure(f.id != 0, "MEMORY-8")?;
+    ensure(is_path(f.path) && is_offset(f.size) && is_nanosecond(f.mtime_ns), "MEMORY-10")?;
+    ensure(is_bool(f.writable) && f.build_id.len() <= BUILD_ID_MAX && f.mode <= 0o177_777, "MEMORY-10")
+}
+
+/// Guard ranges ascend, and so do the areas they lie in: one pass over both.
+fn guards(set: &dyn MetaSet) -> Result {
+    let mut areas = records_of::<VmaRecord<'_>>(set.section(MEMORY));
+    let mut area: Option<VmaRecord<'_>> = None;
+    let (mut count, mut last_end) = (0_u64, 0);
+    each(set, |g: GuardRecord| {
+        count = count.saturating_add(1);
+        let aligned = g.start % PAGE == 0 && g.end % PAGE == 0 && g.start < g.end;
+        ensure(u64::from(g.id) == count && aligned && g.start >= last_end, "MEMORY-15")?;
+        last_end = g.end;
+        while area.is_none_or(|a| a.end <= g.start) {
+            area = Some(areas.next().ok_or(Error::rule("MEMORY-16"))??);
+        }
+        ensure(area.is_some_and(|a| a.start <= g.start && g.end <= a.end), "MEMORY-16")
+    })
+}
+
+fn references(set: &dyn MetaSet, exe: u64) -> Result {
+    let bytes = set.section(MEMORY);
+    let files = ids::record_ids(MEMORY, bytes, MappedFileRecord::TYPE);
+    if let Some(at) = ids::duplicate(files.clone()) {
+        return Err(Error::rule("MEMORY-8").placed(MEMORY, at));
+    }
+    let used = Placed(records_of::<VmaRecord<'_>>(bytes))
+        .filter(|(v, _)| v.kind == VMA_FILE)
+        .map(|(v, at)| (v.object, at))
+        .chain((exe != 0).then_some((exe, 0)));
+    match ids::dangling(used, files) {
+        Some(at) => Err(Error::rule("MEMORY-7").placed(MEMORY, at)),
+        None => Ok(()),
+    }
+}
+
+/// Records with their places, of a section that has been decoded before.
+#[derive(Clone)]
+struct Placed<'a, R>(crate::record::RecordsOf<'a, R>);
+
+impl<'a, R: Record<'a>> Iterator for Placed<'a, R> {
+    type Item = (R, u64);
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_placed()?.ok()
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! Rules that tie page data to the metadata: whose pages, and where they may lie.
+
+use super::MetaSet;
+use crate::{
+    error::{ensure, Result},
+    limits::PAGE,
+    record::records_of,
+    runs::Run,
+    sections::{FileRecord, FILES, FILE_DELETED, MEMORY},
+};
+
+/// Does `owner` exist in the section? Section `memory` has the one owner 1, in section `files` it is a
+/// deleted file; third-party sections know themselves.
+///
+/// # Errors
+/// `PAGE-9`.
+pub fn page_owner(set: &dyn MetaSet, section: u16, owner: u32) -> Result {
+    match section {
+        MEMORY => ensure(owner == 1, "PAGE-9"),
+        FILES => {
+            let mut files = records_of::<FileRecord<'_>>(set.section(FILES)).map_while(Result::ok);
+            ensure(files.any(|f| f.id == owner && f.kind == FILE_DELETED), "PAGE-9")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Does the run lie in one of the areas? `areas` are pairs of start and end, ascending, as [`super::meta`]
+/// has found them.
+///
+/// # Errors
+/// `PAGE-10`.
+pub fn run_in_vmas(areas: &[(u64, u64)], run: &Run) -> Result {
+    let end = run.end()?;
+    let behind = areas.partition_point(|&(start, _)| start <= run.start);
+    let area = behind.checked_sub(1).and_then(|i| areas.get(i));
+    ensure(area.is_some_and(|&(_, area_end)| end <= area_end), "PAGE-10")
+}
+
+/// Does the run lie in a file of this size, its last page included?
+///
+/// # Errors
+/// `PAGE-11`.
+pub fn run_in_file(size: u64, run: &Run) -> Result {
+    let end = run.end()?;
+    ensure(size.checked_next_multiple_of(PAGE).is_some_and(|limit| end <= limit), "PAGE-11")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{runs::RunKind, Error};
+
+    fn run(start: u64, npages: u32) -> Run {
+        Run { start, npages, kind: RunKind::Zero }
+    }
+
+    #[test]
+    fn a_run_lies_in_one_area_and_not_across_two() {
+        let areas = [(0x1000, 0x3000), (0x3000, 0x4000), (0x9000, 0xa000)];
+        assert_eq!(run_in_vmas(&areas, &run(0x1000, 2)), Ok(()));
+        assert_eq!(run_in_vmas(&areas, &run(0x9000, 1)), Ok(()));
+        for bad in [run(0, 1), run(0x2000, 2), run(0x4000, 1), run(0x9000, 2), run(u64::MAX - 4095, 1)] {
+            assert!(run_in_vmas(&areas, &bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(run_in_vmas(&[], &run(0x1000, 1)), Err(Error::rule("PAGE-10")));
+    }
+
+    #[test]
+    fn a_run_ends_with_the_last_page_of_the_file() {
+        assert_eq!(run_in_file(1, &run(0, 1)), Ok(()));
+        assert_eq!(run_in_file(4096, &run(0, 1)), Ok(()));
+        assert!(run_in_file(4096, &run(0, 2)).is_err());
+        assert!(run_in_file(0, &run(0, 1)).is_err());
+        assert_eq!(run_in_file(4097, &run(0, 2)), Ok(()));
+        assert!(run_in_file(u64::MAX, &run(0, 1)).is_err());
+    }
+}

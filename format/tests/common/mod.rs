@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! Reads a whole image from memory the way the kernel and the tools do, for tests.
+#![allow(dead_code)] // Each test takes a part of it.
+
+use cr_format::{
+    chunk::ChunkType,
+    stream::{Next, Validator},
+    validate::{self, MetaSet},
+    Error, Sink,
+};
+use std::collections::BTreeMap;
+
+/// The sections of an image.
+#[derive(Default, Debug)]
+pub struct Sections(pub BTreeMap<u16, Vec<u8>>);
+
+impl MetaSet for Sections {
+    fn section(&self, id: u16) -> &[u8] {
+        self.0.get(&id).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A buffer of encoded bytes.
+#[derive(Default)]
+pub struct Buf(pub Vec<u8>);
+
+impl Sink for Buf {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.0.extend(bytes);
+        Ok(())
+    }
+}
+
+/// Reads and checks everything.
+pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
+    let mut rest = bytes;
+    let mut v = Validator::new();
+    let mut set = Sections::default();
+    let mut checked = false;
+    let mut take = |v: &Validator, n: usize| {
+        let (head, tail) = rest.split_at_checked(n).ok_or(v.truncated(rest.len() as u64))?;
+        rest = tail;
+        Ok::<_, Error>(head)
+    };
+    v.superblock(take(&v, 4096)?.try_into().unwrap())?;
+    while !v.is_complete() {
+        let next = v.chunk_header(take(&v, 64)?.try_into().unwrap())?;
+        if v.is_meta_complete() && !checked {
+            validate::meta(&set)?;
+            checked = true;
+        }
+        let h = *v.header().unwrap();
+        match next {
+            Next::Payload(n) => {
+                let payload = take(&v, n as usize)?;
+                v.payload(payload)?;
+                if h.chunk_type == ChunkType::Meta {
+                    set.0.entry(h.section).or_default().extend(payload);
+                }
+            }
+            Next::RunTable => {
+                let table = take(&v, 4032)?.try_into().unwrap();
+                let runs = v.run_table(table)?;
+                pages(&set, &h, &runs)?;
+                v.page_data(take(&v, runs.stored_bytes() as usize)?)?;
+            }
+        }
+    }
+    v.finish(!take(&v, 0).map(|_| rest.is_empty()).unwrap())?;
+    let (pages, zero) = v.page_counts();
+    validate::stats(&set, pages, zero)?;
+    Ok(set)
+}
+
+fn pages(set: &Sections, h: &cr_format::chunk::ChunkHeader, runs: &cr_format::runs::Runs<'_>) -> Result<(), Error> {
+    validate::page_owner(set, h.section, h.owner)?;
+    let areas: Vec<_> = cr_format::records_of::<cr_format::VmaRecord<'_>>(set.section(cr_format::MEMORY))
+        .map(|v| v.map(|v| (v.start, v.end)))
+        .collect::<Result<_, _>>()?;
+    let size = cr_format::records_of::<cr_format::FileRecord<'_>>(set.section(cr_format::FILES))
+        .map_while(Result::ok)
+        .find(|f| f.id == h.owner)
+        .map_or(0, |f| f.size);
+    for run in runs.iter() {
+        match h.section {
+            cr_format::MEMORY => validate::run_in_vmas(&areas, &run)?,
+            cr_format::FILES => validate::run_in_file(size, &run)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}

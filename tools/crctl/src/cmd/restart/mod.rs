@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! `crctl restart`: makes a running process of an image.
+//!
+//! Order: load the image's description, connect descriptors, namespaces, one `clone3` with the old pid whose child
+//! hands itself to the kernel, serve the kernel until the process runs, then mirror its end.
+
+mod descriptors;
+mod foreground;
+mod namespaces;
+mod spawn;
+
+use super::{notes_json, print, print_notes};
+use crate::cli::{Files, RestartArgs};
+use crate::error::{self, Class, Failure, Family, Result};
+use crate::output::{Target, Temporary};
+use crate::report::Report;
+use crate::sys::process::{self, Change, Pid};
+use crate::{modules, say, sys};
+use cr_uapi as uapi;
+use namespaces::Init;
+use serde_json::json;
+use spawn::{Outcome, Plan};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// Runs the command.
+pub fn run(args: &RestartArgs, json: bool) -> Result<u8> {
+    let started = start(args, json)?;
+    if args.detach {
+        return Ok(0);
+    }
+    let end = foreground::mirror(started.pid);
+    // Whatever the program left behind in its pid namespace ends with it.
+    if let Some(init) = started.init {
+        init.end();
+    }
+    match end {
+        // CAST: an exit status has 8 bits.
+        Change::Exited(status) => Ok(status as u8),
+        Change::Killed(signal) => process::die_by(signal),
+        Change::Stopped(_) | Change::Continued => Ok(Class::Other.exit_code(Family::Restart)),
+    }
+}
+
+/// A restarted process.
+struct Started {
+    pid: Pid,
+    init: Option<Init>,
+}
+
+/// Everything up to the moment when the process runs. What is open here (device, image, descriptors for the
+/// process) is closed on return, so that crctl keeps nothing of it while the program runs.
+fn start(args: &RestartArgs, json: bool) -> Result<Started> {
+    let image = Image::open(&args.image)?;
+    let device = modules::open()?;
+    let loaded = device.load(image.file.as_fd());
+    let mut report = device.report();
+    let load = loaded.map_err(|e| {
+        Failure::from_device("cannot load the image", &e, &report, Family::Restart)
+            .about(&image.title)
+    })?;
+
+    let pidfile = args
+        .pidfile
+        .as_deref()
+        .map(|path| Target::new(path, true))
+        .transpose()?;
+    let pidfile = pidfile
+        .as_ref()
+        .map(|target| target.create(0o644))
+        .transpose()?;
+    let sources = descriptors::plan(&report.externals, &args.fds, image.is_stdin)
+        .map_err(|failure| failure.about(&image.title))?;
+    let descriptors = descriptors::open(&sources, load.min_fd)?;
+    let device_fd = device.duplicate_from(descriptors.floor).map_err(|e| {
+        Failure::io(
+            format_args!("cannot move the device to descriptor {}", descriptors.floor),
+            &e,
+        )
+    })?;
+
+    // An image of pid 1 becomes the init of the new namespace itself.
+    let is_init = args.new_pidns && load.tgid == 1;
+    let plan = Plan {
+        tgid: load.tgid,
+        // CAST: a flag.
+        clone_flags: if is_init {
+            libc::CLONE_NEWPID as u64
+        } else {
+            0
+        },
+        files: match args.files {
+            Files::Check => uapi::FILES_CHECK,
+            Files::Ignore => uapi::FILES_IGNORE,
+            Files::Truncate => uapi::FILES_TRUNCATE,
+        },
+        device: &device,
+        device_fd: &device_fd,
+        map: &descriptors.map,
+        size: image.size,
+    };
+    let outcome = spawn::run(&plan, || {
+        if load.time_namespace != 0 {
+            namespaces::enter_time(load.monotonic_offset_ns, load.boottime_offset_ns)?;
+        }
+        let wants_init = args.new_pidns && !is_init;
+        wants_init.then(|| Init::start(load.tgid)).transpose()
+    });
+    append(&mut report, device.report());
+    match outcome {
+        Outcome::Runs { pid, answer, init } => {
+            if let Some(temporary) = pidfile {
+                write_pidfile(temporary, pid, args.detach)?;
+            }
+            announce(args, json, pid, &load, &answer, &report)?;
+            Ok(Started {
+                pid,
+                init: init.map(Init::release),
+            })
+        }
+        Outcome::Refused(failure) => Err(failure),
+        Outcome::Failed(e) => {
+            Err(
+                Failure::from_device("cannot restart", &e, &report, Family::Restart)
+                    .about(&image.title),
+            )
+        }
+        Outcome::Interrupted(signal) => {
+            // Dying runs no destructors.
+            drop(pidfile);
+            let name = sys::signal::name(signal);
+            say::stderr(&format!(
+                "crctl restart: ended by {name}: no process was restarted"
+            ));
+            process::die_by(signal);
+        }
+    }
+}
+
+/// Where the image comes from.
+struct Image {
+    file: File,
+    title: String,
+    is_stdin: bool,
+    /// Length, unless it is a pipe or the like.
+    size: Option<u64>,
+}
+
+impl Image {
+    fn open(path: &Path) -> Result<Self> {
+        let is_stdin = path == Path::new("-");
+        let (file, title) = if is_stdin {
+            if io::stdin().is_terminal() {
+                return Err(Failure::new(
+                    Class::Usage,
+                    "an image is binary data, and standard input is a terminal",
+                )
+                .remedy("Name a file, or redirect: ... | crctl restart -"));
+            }
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            (stdin.map(File::from), "standard input".to_owned())
+        } else {
+            (File::open(path), error::file(path))
+        };
+        let file = file.map_err(|e| Failure::io(&title, &e))?;
+        let meta = file.metadata().map_err(|e| Failure::io(&title, &e))?;
+        if meta.is_dir() {
+            return Err(Failure::new(
+                Class::Io,
+                format!("{title}: is a directory, not an image"),
+            ));
+        }
+        sys::fs::enlarge_pipe(file.as_fd());
+        let size = meta.is_file().then_some(meta.len());
+        Ok(Self {
+            file,
+            title,
+            is_stdin,
+            size,
+        })
+    }
+}
+
+/// The process runs: a pid file that cannot be written no longer stops it, but is said, and is the exit status if
+/// nobody waits for the program's.
+fn write_pidfile(temporary: Temporary<'_>, pid: Pid, detach: bool) -> Result<()> {
+    let written = temporary.file().write_all(format!("{pid}\n").as_bytes());
+    let written = written
+        .map_err(|e| Failure::io("pid file", &e))
+        .and_then(|()| temporary.publish());
+    match written {
+        Err(failure) if detach => Err(failure.remedy(format!("The process runs as pid {pid}."))),
+        Err(failure) => {
+            say::stderr(
+                &failure
+                    .remedy(format!("The process runs as pid {pid}."))
+                    .render("restart"),
+            );
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn announce(
+    args: &RestartArgs,
+    json: bool,
+    pid: Pid,
+    load: &uapi::Load,
+    answer: &uapi::Coordinate,
+    report: &Report,
+) -> Result<()> {
+    print_notes("restart", &report.notes);
+    if json {
+        let object = json!({
+            "command": "restart",
+            "ok": true,
+            "pid": pid,
+            "tgid": load.tgid,
+            "threads": load.threads,
+            "image_bytes": answer.image_bytes,
+            "pages": answer.pages,
+            "restart_ns": answer.restart_ns,
+            "time_namespace": load.time_namespace != 0,
+            "pid_namespace": args.new_pidns,
+            "notes": notes_json(&report.notes),
+        });
+        // The program runs whether or not anybody reads this.
+        let _ = print(&format!("{object}\n"));
+    } else if args.detach {
+        say::stderr(&format!(
+            "crctl restart: process {pid}: {}, {}, restarted in {}",
+            say::count(load.threads.into(), "thread"),
+            say::bytes(answer.image_bytes),
+            say::millis(answer.restart_ns),
+        ));
+    }
+    Ok(())
+}
+
+fn append(report: &mut Report, more: Report) {
+    report.obstacles.extend(more.obstacles);
+    report.failures.extend(more.failures);
+    report.externals.extend(more.externals);
+    report.notes.extend(more.notes);
+}
