@@ -113,7 +113,13 @@ impl ChunkHeader {
         let (reserved, header_crc) = (take.u32(), take.u32());
         let computed = crc(0, bytes.get(..60).unwrap_or(&[]));
         if computed != header_crc {
-            return Err(Error::at(ErrorKind::BadChecksum { stored: header_crc, computed }, 0));
+            return Err(Error::at(
+                ErrorKind::BadChecksum {
+                    stored: header_crc,
+                    computed,
+                },
+                0,
+            ));
         }
         let chunk_type = ChunkType::from_code(code).ok_or(Error::unsupported("chunk type"))?;
         if version != TYPE_VERSION {
@@ -148,11 +154,20 @@ impl ChunkHeader {
 
     fn check(&self) -> Result {
         if self.stored_len > limits::CHUNK_PAYLOAD {
-            return Err(Error::over_limit(self.stored_len.into(), limits::CHUNK_PAYLOAD.into()));
+            return Err(Error::over_limit(
+                self.stored_len.into(),
+                limits::CHUNK_PAYLOAD.into(),
+            ));
         }
-        ensure(self.raw_len == self.stored_len && self.raw_crc == self.payload_crc, "CHUNK-3")?;
+        ensure(
+            self.raw_len == self.stored_len && self.raw_crc == self.payload_crc,
+            "CHUNK-3",
+        )?;
         let pages = self.chunk_type == ChunkType::Page;
-        ensure(pages || (self.owner == 0 && self.key == 0 && self.table_crc == 0), "CHUNK-4")?;
+        ensure(
+            pages || (self.owner == 0 && self.key == 0 && self.table_crc == 0),
+            "CHUNK-4",
+        )?;
         let sectioned = pages || self.chunk_type == ChunkType::Meta;
         ensure(sectioned == (self.section != 0), "CHUNK-4")?;
         let critical = self.flags & CRITICAL != 0;
@@ -196,8 +211,14 @@ impl ChunkHeader {
 
     /// Bytes of the whole chunk: header, run table of a `PAGE` chunk, payload.
     pub fn chunk_len(&self) -> u64 {
-        let table = if self.chunk_type == ChunkType::Page { crate::runs::TABLE_LEN as u64 } else { 0 };
-        (HEADER_LEN as u64).saturating_add(table).saturating_add(self.stored_len.into())
+        let table = if self.chunk_type == ChunkType::Page {
+            crate::runs::TABLE_LEN as u64
+        } else {
+            0
+        };
+        (HEADER_LEN as u64)
+            .saturating_add(table)
+            .saturating_add(self.stored_len.into())
     }
 
     /// Must a reader that does not know the section refuse the image?

@@ -21,7 +21,11 @@ const fn table() -> [u32; 256] {
         let mut c = i as u32;
         let mut bit = 0;
         while bit < 8 {
-            c = if c & 1 == 1 { POLYNOMIAL ^ (c >> 1) } else { c >> 1 };
+            c = if c & 1 == 1 {
+                POLYNOMIAL ^ (c >> 1)
+            } else {
+                c >> 1
+            };
             bit += 1;
         }
         table[i] = c;

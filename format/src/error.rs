@@ -54,7 +54,11 @@ pub struct Error {
 impl Error {
     /// An error of `kind` in the container at `offset`.
     pub const fn at(kind: ErrorKind, offset: u64) -> Self {
-        Self { kind, section: 0, offset }
+        Self {
+            kind,
+            section: 0,
+            offset,
+        }
     }
     /// The rule `id` is broken, at no particular place yet.
     pub const fn rule(id: &'static str) -> Self {
@@ -78,7 +82,11 @@ impl Error {
     }
     /// The same error, placed.
     pub const fn placed(self, section: u16, offset: u64) -> Self {
-        Self { kind: self.kind, section, offset }
+        Self {
+            kind: self.kind,
+            section,
+            offset,
+        }
     }
     /// The broken rule, if that is what happened.
     pub const fn rule_id(&self) -> Option<&'static str> {
@@ -89,7 +97,10 @@ impl Error {
     }
     /// Is the image itself bad (rather than newer than this reader, over its limits, or an I/O matter)?
     pub const fn is_malformed(&self) -> bool {
-        matches!(self.kind, ErrorKind::BadChecksum { .. } | ErrorKind::Truncated { .. } | ErrorKind::Rule(_))
+        matches!(
+            self.kind,
+            ErrorKind::BadChecksum { .. } | ErrorKind::Truncated { .. } | ErrorKind::Rule(_)
+        )
     }
 }
 
@@ -97,7 +108,10 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadChecksum { stored, computed } => {
-                write!(f, "checksum {stored:#010x} stored, {computed:#010x} computed")
+                write!(
+                    f,
+                    "checksum {stored:#010x} stored, {computed:#010x} computed"
+                )
             }
             Self::Truncated { need, have } => write!(f, "{need} bytes needed, {have} left"),
             Self::Rule(id) => write!(f, "{} ({id})", crate::rule_text(id)),
@@ -113,7 +127,11 @@ impl fmt::Display for Error {
         match crate::sections::word(self.section) {
             Some(word) => write!(f, "{word} at {:#x}: {}", self.offset, self.kind),
             None if self.section == 0 => write!(f, "image at {:#x}: {}", self.offset, self.kind),
-            None => write!(f, "section {:#06x} at {:#x}: {}", self.section, self.offset, self.kind),
+            None => write!(
+                f,
+                "section {:#06x} at {:#x}: {}",
+                self.section, self.offset, self.kind
+            ),
         }
     }
 }

@@ -53,6 +53,9 @@ pub mod wire;
 pub mod writer;
 
 pub use error::{Error, ErrorKind, Result};
-pub use record::{records, records_in, records_of, FieldSchema, Hint, RawField, RawRecord, Record, Sink, U64s, Wire};
+pub use record::{
+    records, records_in, records_of, FieldSchema, Hint, RawField, RawRecord, Record, Sink, U64s,
+    Wire,
+};
 pub use rules::rule_text;
 pub use sections::*;

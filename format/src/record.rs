@@ -169,7 +169,9 @@ impl<'a> U64s<'a> {
             Self::Le(b) => (b, &[]),
             Self::Native(n) => (&[], n),
         };
-        le.chunks_exact(8).map(|c| Take(c).u64()).chain(native.iter().copied())
+        le.chunks_exact(8)
+            .map(|c| Take(c).u64())
+            .chain(native.iter().copied())
     }
 }
 
@@ -217,7 +219,14 @@ impl<'a> RawRecord<'a> {
     /// The fields, in order; checks their structure on the way.
     pub fn fields(&self) -> Fields<'a> {
         let body = self.bytes.get(RECORD_HEADER..).unwrap_or(&[]);
-        Fields { rest: body, left: self.nfields, last: 0, section: self.section, offset: self.offset, failed: false }
+        Fields {
+            rest: body,
+            left: self.nfields,
+            last: 0,
+            section: self.section,
+            offset: self.offset,
+            failed: false,
+        }
     }
     /// Field `id`, if the record has it and is sound up to there.
     pub fn field(&self, id: u16) -> Option<RawField<'a>> {
@@ -277,8 +286,9 @@ impl<'a> Fields<'a> {
         // CAST: lossless, `usize` has at least 32 bits wherever this crate is built.
         let len = len as usize;
         let padded = pad8(len);
-        let (stored, rest) =
-            rest.split_at_checked(padded).ok_or(Error::truncated(padded as u64, len64(rest)))?;
+        let (stored, rest) = rest
+            .split_at_checked(padded)
+            .ok_or(Error::truncated(padded as u64, len64(rest)))?;
         let (payload, padding) = stored.split_at_checked(len).ok_or(Error::rule("REC-5"))?;
         ensure(is_zero(padding), "REC-5")?;
         match wire {
@@ -290,7 +300,12 @@ impl<'a> Fields<'a> {
         self.rest = rest;
         self.last = id;
         self.left = self.left.saturating_sub(1);
-        Ok(RawField { id, wire, hint, payload })
+        Ok(RawField {
+            id,
+            wire,
+            hint,
+            payload,
+        })
     }
 }
 
@@ -332,7 +347,11 @@ pub const fn records(bytes: &[u8]) -> Records<'_> {
 /// Each record's header is checked (`REC-1`, `REC-2`, length, number of fields), its fields are not:
 /// [`RawRecord::fields`] and [`Record::parse`] do that.
 pub const fn records_in(section: u16, bytes: &[u8]) -> Records<'_> {
-    Records { section, rest: bytes, offset: 0 }
+    Records {
+        section,
+        rest: bytes,
+        offset: 0,
+    }
 }
 
 impl<'a> Records<'a> {
@@ -354,12 +373,21 @@ impl<'a> Records<'a> {
             return Err(Error::over_limit(nfields.into(), limits::FIELDS.into()));
         }
         // CAST: at most 1 MiB, checked above.
-        let (bytes, rest) =
-            self.rest.split_at_checked(total as usize).ok_or(Error::truncated(total, len64(self.rest)))?;
+        let (bytes, rest) = self
+            .rest
+            .split_at_checked(total as usize)
+            .ok_or(Error::truncated(total, len64(self.rest)))?;
         self.rest = rest;
         let offset = self.offset;
         self.offset = offset.saturating_add(total);
-        Ok(RawRecord { section: self.section, record_type, id, nfields, offset, bytes })
+        Ok(RawRecord {
+            section: self.section,
+            record_type,
+            id,
+            nfields,
+            offset,
+            bytes,
+        })
     }
 }
 
@@ -387,7 +415,10 @@ pub struct RecordsOf<'a, R> {
 
 /// The records of type `R` among those of its section, decoded.
 pub fn records_of<'a, R: Record<'a>>(section: &'a [u8]) -> RecordsOf<'a, R> {
-    RecordsOf { records: records_in(R::SECTION, section), _type: PhantomData }
+    RecordsOf {
+        records: records_in(R::SECTION, section),
+        _type: PhantomData,
+    }
 }
 
 impl<'a, R: Record<'a>> RecordsOf<'a, R> {
@@ -395,7 +426,9 @@ impl<'a, R: Record<'a>> RecordsOf<'a, R> {
     pub fn next_placed(&mut self) -> Option<Result<(R, u64)>> {
         loop {
             match self.records.next()? {
-                Ok(raw) if raw.record_type == R::TYPE => return Some(R::parse(raw).map(|r| (r, raw.offset))),
+                Ok(raw) if raw.record_type == R::TYPE => {
+                    return Some(R::parse(raw).map(|r| (r, raw.offset)))
+                }
                 Ok(_) => {}
                 Err(e) => return Some(Err(e)),
             }
@@ -493,12 +526,23 @@ impl<'a> FieldReader<'a> {
     ///
     /// # Errors
     /// `Unsupported` when it is not.
-    pub fn new(raw: RawRecord<'a>, section: u16, record_type: u16, known: &'static [FieldSchema]) -> Result<Self> {
+    pub fn new(
+        raw: RawRecord<'a>,
+        section: u16,
+        record_type: u16,
+        known: &'static [FieldSchema],
+    ) -> Result<Self> {
         let here = RawRecord { section, ..raw };
         if raw.record_type != record_type || (raw.section != 0 && raw.section != section) {
             return Err(Error::unsupported("record type").placed(section, raw.offset));
         }
-        Ok(Self { fields: here.fields(), schema: known.iter(), known, section, offset: raw.offset })
+        Ok(Self {
+            fields: here.fields(),
+            schema: known.iter(),
+            known,
+            section,
+            offset: raw.offset,
+        })
     }
 
     /// The next field.
@@ -516,7 +560,10 @@ impl<'a> FieldReader<'a> {
             return Err(self.stranger(field));
         }
         // CAST: the discriminant of a `repr(u8)` enum.
-        ensure(field.wire == want.wire && field.hint == want.hint as u8, "REC-9")?;
+        ensure(
+            field.wire == want.wire && field.hint == want.hint as u8,
+            "REC-9",
+        )?;
         Ok(V::decode(field.payload))
     }
 
@@ -563,11 +610,23 @@ impl<'s> FieldWriter<'s> {
             return Err(Error::over_limit(total as u64, RECORD_MAX));
         }
         // CAST: both are small, checked above and by the schema tables' length.
-        let (len, nfields) = (total.saturating_sub(RECORD_HEADER) as u32, schema.len() as u16);
+        let (len, nfields) = (
+            total.saturating_sub(RECORD_HEADER) as u32,
+            schema.len() as u16,
+        );
         let mut head = [0; RECORD_HEADER];
-        Put(&mut head).u16(record_type).u16(0).u32(len).u32(id).u16(nfields).u16(0);
+        Put(&mut head)
+            .u16(record_type)
+            .u16(0)
+            .u32(len)
+            .u32(id)
+            .u16(nfields)
+            .u16(0);
         out.put(&head)?;
-        Ok(Self { out, schema: schema.iter() })
+        Ok(Self {
+            out,
+            schema: schema.iter(),
+        })
     }
 
     /// Puts the next field.
@@ -575,12 +634,17 @@ impl<'s> FieldWriter<'s> {
     /// # Errors
     /// See [`Record::write`].
     pub fn put<'a, V: Value<'a>>(&mut self, value: &V) -> Result {
-        let Some(field) = self.schema.next() else { return Ok(()) };
+        let Some(field) = self.schema.next() else {
+            return Ok(());
+        };
         ensure(field.wire != Wire::Text || !value.has_nul(), "REC-7")?;
         let len = value.payload_len();
         let mut head = [0; FIELD_HEADER];
         // CAST: discriminants of `repr(u8)` enums; `len` is at most `total`, so at most 1 MiB.
-        Put(&mut head).u16(field.id).bytes(&[field.wire as u8, field.hint as u8]).u32(len as u32);
+        Put(&mut head)
+            .u16(field.id)
+            .bytes(&[field.wire as u8, field.hint as u8])
+            .u32(len as u32);
         self.out.put(&head)?;
         value.put(self.out)?;
         let padding = pad8(len).saturating_sub(len);

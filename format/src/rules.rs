@@ -126,5 +126,8 @@ pub const RULES: &[(&str, &str)] = &[
 
 /// What the rule demands, in one sentence; empty for an id that is no rule.
 pub fn rule_text(id: &str) -> &'static str {
-    RULES.iter().find(|(rule, _)| *rule == id).map_or("", |(_, text)| text)
+    RULES
+        .iter()
+        .find(|(rule, _)| *rule == id)
+        .map_or("", |(_, text)| text)
 }

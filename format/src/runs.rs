@@ -103,7 +103,10 @@ impl<'a> Runs<'a> {
     /// The runs, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Run> + Clone + 'a {
         // Every entry decoded when the table was parsed.
-        self.table.chunks_exact(RUN_LEN).take(self.items).filter_map(|e| decode(e).ok())
+        self.table
+            .chunks_exact(RUN_LEN)
+            .take(self.items)
+            .filter_map(|e| decode(e).ok())
     }
 
     /// Number of runs.
@@ -118,7 +121,8 @@ impl<'a> Runs<'a> {
 
     /// Bytes of page data that the chunk stores.
     pub fn stored_bytes(&self) -> u64 {
-        self.iter().fold(0, |sum, run| sum.saturating_add(run.stored_bytes()))
+        self.iter()
+            .fold(0, |sum, run| sum.saturating_add(run.stored_bytes()))
     }
 }
 
@@ -131,7 +135,11 @@ fn decode(entry: &[u8]) -> Result<Run> {
         1 => RunKind::Zero,
         _ => return Err(Error::unsupported("kind of a run")),
     };
-    Ok(Run { start, npages, kind })
+    Ok(Run {
+        start,
+        npages,
+        kind,
+    })
 }
 
 /// Writes a run table; the caller has cut the runs so that they fit one chunk.
@@ -145,7 +153,10 @@ pub fn encode(runs: &[Run], out: &mut [u8; TABLE_LEN]) -> Result {
     }
     out.fill(0);
     for (entry, run) in out.chunks_exact_mut(RUN_LEN).zip(runs) {
-        Put(entry).u64(run.start).u32(run.npages).u16(run.kind as u16);
+        Put(entry)
+            .u64(run.start)
+            .u32(run.npages)
+            .u16(run.kind as u16);
     }
     Runs::parse(out, items).map(|_| ())
 }

@@ -175,7 +175,10 @@ impl Validator {
     }
 
     fn advance(&mut self, by: u64) -> Result {
-        self.offset = self.offset.checked_add(by).ok_or(Error::over_limit(u64::MAX, i64::MAX as u64))?;
+        self.offset = self
+            .offset
+            .checked_add(by)
+            .ok_or(Error::over_limit(u64::MAX, i64::MAX as u64))?;
         Ok(())
     }
 
@@ -408,7 +411,10 @@ impl Validator {
 
     fn check_runs(&mut self, h: &ChunkHeader, runs: &Runs<'_>) -> Result {
         let first = runs.iter().next().map(|r| r.start);
-        ensure(first == Some(h.key) && runs.stored_bytes() == h.stored_len.into(), "PAGE-8")?;
+        ensure(
+            first == Some(h.key) && runs.stored_bytes() == h.stored_len.into(),
+            "PAGE-8",
+        )?;
         ensure(h.key >= self.page_end, "PAGE-6")?;
         for run in runs.iter() {
             self.page_end = run.end()?;
@@ -461,11 +467,20 @@ impl Validator {
     fn end(&self, bytes: &[u8]) -> Result {
         let end = End::parse(bytes.first_chunk().ok_or(Error::rule("END-1"))?)?;
         let header_at = self.offset.saturating_sub(HEADER_LEN as u64);
-        ensure(self.index_entries == self.entries && self.index_crc == self.entries_crc, "INDEX-2")?;
+        ensure(
+            self.index_entries == self.entries && self.index_crc == self.entries_crc,
+            "INDEX-2",
+        )?;
         let index_len = header_at.saturating_sub(self.index_offset);
-        ensure(end.index_offset == self.index_offset && end.index_len == index_len, "END-2")?;
+        ensure(
+            end.index_offset == self.index_offset && end.index_len == index_len,
+            "END-2",
+        )?;
         ensure(end.chunks == self.chunks, "END-3")?;
-        ensure(end.file_len == self.offset.saturating_add(end::LEN as u64), "END-4")?;
+        ensure(
+            end.file_len == self.offset.saturating_add(end::LEN as u64),
+            "END-4",
+        )?;
         ensure(end.chain_crc == self.chain, "END-5")
     }
 

@@ -89,7 +89,8 @@ impl Superblock {
             return Err(Error::unsupported("major version of the image"));
         }
         ensure(header_len == LEN as u32, "SUPER-2")?;
-        let (feature_compat, feature_ro_compat, feature_incompat) = (take.u32(), take.u32(), take.u32());
+        let (feature_compat, feature_ro_compat, feature_incompat) =
+            (take.u32(), take.u32(), take.u32());
         if feature_incompat != 0 {
             return Err(Error::unsupported("incompatible feature of the image"));
         }
@@ -111,7 +112,10 @@ impl Superblock {
         if flags & !NOT_RESTARTABLE != 0 {
             return Err(Error::unsupported("superblock flag"));
         }
-        ensure(writer.iter().skip_while(|&&b| b != 0).all(|&b| b == 0), "SUPER-4")?;
+        ensure(
+            writer.iter().skip_while(|&&b| b != 0).all(|&b| b == 0),
+            "SUPER-4",
+        )?;
         ensure(is_zero(bytes.get(116..4092).unwrap_or(&[])), "SUPER-3")?;
         Ok(Self {
             major,

@@ -51,7 +51,15 @@ impl ImageWriter {
 
     /// A writer before the first byte, with another implementation of CRC-32.
     pub const fn with_crc(crc: Crc) -> Self {
-        Self { crc, offset: 0, chain: 0, chunks: 0, index_offset: 0, last: (None, 0, 0), next_seq: 0 }
+        Self {
+            crc,
+            offset: 0,
+            chain: 0,
+            chunks: 0,
+            index_offset: 0,
+            last: (None, 0, 0),
+            next_seq: 0,
+        }
     }
 
     /// Bytes of image so far, including payloads of headers already given out.
@@ -66,9 +74,16 @@ impl ImageWriter {
         self.offset = superblock::LEN as u64;
     }
 
-    fn emit(&mut self, mut h: ChunkHeader, index: Option<&mut dyn Sink>) -> Result<[u8; HEADER_LEN]> {
+    fn emit(
+        &mut self,
+        mut h: ChunkHeader,
+        index: Option<&mut dyn Sink>,
+    ) -> Result<[u8; HEADER_LEN]> {
         if h.stored_len > limits::CHUNK_PAYLOAD {
-            return Err(Error::over_limit(h.stored_len.into(), limits::CHUNK_PAYLOAD.into()));
+            return Err(Error::over_limit(
+                h.stored_len.into(),
+                limits::CHUNK_PAYLOAD.into(),
+            ));
         }
         let this = (Some(h.chunk_type), h.section, h.owner);
         h.seq = if self.last == this { self.next_seq } else { 0 };
@@ -89,9 +104,15 @@ impl ImageWriter {
         Ok(bytes)
     }
 
-    fn header(&self, chunk_type: ChunkType, payload_crc: u32, len: usize, items: u32) -> Result<ChunkHeader> {
-        let stored_len =
-            u32::try_from(len).map_err(|_| Error::over_limit(len as u64, limits::CHUNK_PAYLOAD.into()))?;
+    fn header(
+        &self,
+        chunk_type: ChunkType,
+        payload_crc: u32,
+        len: usize,
+        items: u32,
+    ) -> Result<ChunkHeader> {
+        let stored_len = u32::try_from(len)
+            .map_err(|_| Error::over_limit(len as u64, limits::CHUNK_PAYLOAD.into()))?;
         Ok(ChunkHeader {
             chunk_type,
             flags: 0,
@@ -127,8 +148,20 @@ impl ImageWriter {
             record.map_err(|e| e.placed(section, e.offset))?;
             items = items.saturating_add(1);
         }
-        let h = self.header(ChunkType::Meta, (self.crc)(0, payload), payload.len(), items)?;
-        self.emit(ChunkHeader { section, flags: critical_flag(section, critical), ..h }, Some(index))
+        let h = self.header(
+            ChunkType::Meta,
+            (self.crc)(0, payload),
+            payload.len(),
+            items,
+        )?;
+        self.emit(
+            ChunkHeader {
+                section,
+                flags: critical_flag(section, critical),
+                ..h
+            },
+            Some(index),
+        )
     }
 
     /// Header and number of zero bytes (less than 4096) to write before the first `PAGE` chunk; `None`
@@ -145,7 +178,9 @@ impl ImageWriter {
         // A header that does not fit takes one page more. CAST: below 4096.
         let len = match gap.checked_sub(HEADER_LEN as u64) {
             Some(rest) => rest as usize,
-            None => gap.saturating_add(limits::PAGE).saturating_sub(HEADER_LEN as u64) as usize,
+            None => gap
+                .saturating_add(limits::PAGE)
+                .saturating_sub(HEADER_LEN as u64) as usize,
         };
         let crc = (self.crc)(0, ZEROS.get(..len).unwrap_or(&[]));
         let h = self.header(ChunkType::Pad, crc, len, 0)?;
@@ -157,7 +192,10 @@ impl ImageWriter {
     ///
     /// # Errors
     /// Those of [`runs::encode`] and of `index`.
-    #[expect(clippy::too_many_arguments, reason = "a struct for one call would only move the names")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a struct for one call would only move the names"
+    )]
     pub fn page(
         &mut self,
         section: u16,
@@ -168,8 +206,12 @@ impl ImageWriter {
         out: &mut [u8; PAGE_HEAD_LEN],
         index: &mut dyn Sink,
     ) -> Result {
-        let Some((head, table)) = out.split_first_chunk_mut::<HEADER_LEN>() else { return Err(Error::no_space()) };
-        let Some(table) = table.first_chunk_mut::<TABLE_LEN>() else { return Err(Error::no_space()) };
+        let Some((head, table)) = out.split_first_chunk_mut::<HEADER_LEN>() else {
+            return Err(Error::no_space());
+        };
+        let Some(table) = table.first_chunk_mut::<TABLE_LEN>() else {
+            return Err(Error::no_space());
+        };
         runs::encode(runs, table)?;
         let items = u32::try_from(runs.len()).unwrap_or(u32::MAX);
         let bytes = Runs::parse(table, items)?.stored_bytes();
@@ -198,11 +240,17 @@ impl ImageWriter {
         if self.last.0 != Some(ChunkType::Index) {
             self.index_offset = self.offset;
         }
-        let items = u32::try_from(entries.len().checked_div(ENTRY_LEN).unwrap_or(0)).unwrap_or(u32::MAX);
+        let items =
+            u32::try_from(entries.len().checked_div(ENTRY_LEN).unwrap_or(0)).unwrap_or(u32::MAX);
         if items > ENTRIES_PER_CHUNK {
             return Err(Error::over_limit(items.into(), ENTRIES_PER_CHUNK.into()));
         }
-        let h = self.header(ChunkType::Index, (self.crc)(0, entries), entries.len(), items)?;
+        let h = self.header(
+            ChunkType::Index,
+            (self.crc)(0, entries),
+            entries.len(),
+            items,
+        )?;
         self.emit(h, None)
     }
 
@@ -220,7 +268,13 @@ impl ImageWriter {
         }
         .encode();
         let h = self.header(ChunkType::End, (self.crc)(0, &end), end.len(), 0)?;
-        let header = self.emit(ChunkHeader { flags: CRITICAL, ..h }, None)?;
+        let header = self.emit(
+            ChunkHeader {
+                flags: CRITICAL,
+                ..h
+            },
+            None,
+        )?;
         let mut out = [0; END_CHUNK_LEN];
         crate::wire::Put(&mut out).bytes(&header).bytes(&end);
         Ok(out)

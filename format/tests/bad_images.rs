@@ -49,7 +49,11 @@ fn every_rule_has_a_bad_image() {
             _ => None,
         })
         .collect();
-    let missing: Vec<_> = RULES.iter().map(|r| r.0).filter(|id| !broken.contains(id)).collect();
+    let missing: Vec<_> = RULES
+        .iter()
+        .map(|r| r.0)
+        .filter(|id| !broken.contains(id))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 

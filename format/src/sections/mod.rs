@@ -33,7 +33,11 @@ pub struct RecordType {
 }
 
 const fn record_type<'a, R: Record<'a>>() -> RecordType {
-    RecordType { number: R::TYPE, name: R::NAME, fields: R::FIELDS }
+    RecordType {
+        number: R::TYPE,
+        name: R::NAME,
+        fields: R::FIELDS,
+    }
 }
 
 macro_rules! sections {
@@ -125,7 +129,13 @@ pub fn write_schema(out: &mut dyn Sink) -> crate::error::Result {
         for record in section.records {
             id = id.saturating_add(1);
             let (section, number) = (section.id.into(), record.number.into());
-            SchemaRecord { id, section, record_type: number, name: record.name.as_bytes() }.write(out)?;
+            SchemaRecord {
+                id,
+                section,
+                record_type: number,
+                name: record.name.as_bytes(),
+            }
+            .write(out)?;
             for f in record.fields {
                 id = id.saturating_add(1);
                 SchemaField {

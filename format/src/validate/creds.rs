@@ -20,10 +20,15 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
     let process: ProcessRecord<'_> = only(set, "TASKS-1")?;
     each(set, |c: CredRecord<'_>| {
         ensure(u64::from(c.id) == process.tgid, "CREDS-1")?;
-        let ids = [c.uid, c.euid, c.suid, c.fsuid, c.gid, c.egid, c.sgid, c.fsgid];
+        let ids = [
+            c.uid, c.euid, c.suid, c.fsuid, c.gid, c.egid, c.sgid, c.fsgid,
+        ];
         ensure(ids.iter().all(|&id| is_id(id)), "CREDS-2")?;
         let mut last = 0;
-        let ascending = c.groups.iter().all(|g| core::mem::replace(&mut last, g) <= g && is_id(g));
+        let ascending = c
+            .groups
+            .iter()
+            .all(|g| core::mem::replace(&mut last, g) <= g && is_id(g));
         ensure(ascending && c.groups.len() <= GROUPS_MAX, "CREDS-3")?;
         capabilities(&c)?;
         ensure(c.securebits & !SECUREBITS == 0, "CREDS-5")
@@ -36,7 +41,8 @@ fn is_id(id: u64) -> bool {
 }
 
 fn capabilities(c: &CredRecord<'_>) -> Result {
-    let all = c.cap_inheritable | c.cap_permitted | c.cap_effective | c.cap_bounding | c.cap_ambient;
+    let all =
+        c.cap_inheritable | c.cap_permitted | c.cap_effective | c.cap_bounding | c.cap_ambient;
     if all & !CAPABILITIES != 0 {
         return Err(Error::unsupported("capability"));
     }

@@ -6,8 +6,8 @@ use crate::{
     error::{ensure, Error, Result},
     limits::{FDS, PATH},
     sections::{
-        DescriptorRecord, FileRecord, FsRecord, FILES, FILE_DELETED, FILE_DEVICE, FILE_DIRECTORY, FILE_EXTERNAL,
-        FILE_HANDLED, FILE_PATH, FILE_REGULAR,
+        DescriptorRecord, FileRecord, FsRecord, FILES, FILE_DELETED, FILE_DEVICE, FILE_DIRECTORY,
+        FILE_EXTERNAL, FILE_HANDLED, FILE_PATH, FILE_REGULAR,
     },
     wire::len64,
 };
@@ -38,9 +38,15 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
         if d.fd >= FDS {
             return Err(Error::over_limit(d.fd.saturating_add(1), FDS));
         }
-        ensure(u64::from(d.id) == d.fd.saturating_add(1) && d.id > last, "FILES-7")?;
+        ensure(
+            u64::from(d.id) == d.fd.saturating_add(1) && d.id > last,
+            "FILES-7",
+        )?;
         last = d.id;
-        ensure((1..=files).contains(&d.file) && is_bool(d.cloexec), "FILES-8")
+        ensure(
+            (1..=files).contains(&d.file) && is_bool(d.cloexec),
+            "FILES-8",
+        )
     })
 }
 
@@ -53,10 +59,26 @@ fn file_record(f: &FileRecord<'_>) -> Result {
         FILE_PATH | FILE_HANDLED | FILE_EXTERNAL => true,
         _ => return Err(Error::unsupported("kind of an open file")),
     };
-    ensure(fits && f.mode <= 0o177_777 && u32::try_from(f.flags).is_ok(), "FILES-6")?;
-    ensure((f.kind == FILE_HANDLED) == (f.handler != 0) && f.handler <= 0xffff, "FILES-3")?;
-    let by_path = matches!(f.kind, FILE_REGULAR | FILE_DIRECTORY | FILE_DEVICE | FILE_PATH);
-    let path = if by_path { is_path(f.path) } else { len64(f.path) < PATH };
+    ensure(
+        fits && f.mode <= 0o177_777 && u32::try_from(f.flags).is_ok(),
+        "FILES-6",
+    )?;
+    ensure(
+        (f.kind == FILE_HANDLED) == (f.handler != 0) && f.handler <= 0xffff,
+        "FILES-3",
+    )?;
+    let by_path = matches!(
+        f.kind,
+        FILE_REGULAR | FILE_DIRECTORY | FILE_DEVICE | FILE_PATH
+    );
+    let path = if by_path {
+        is_path(f.path)
+    } else {
+        len64(f.path) < PATH
+    };
     ensure(path && len64(f.description) < PATH, "FILES-4")?;
-    ensure(f.pos >= 0 && is_offset(f.size) && is_nanosecond(f.mtime_ns), "FILES-5")
+    ensure(
+        f.pos >= 0 && is_offset(f.size) && is_nanosecond(f.mtime_ns),
+        "FILES-5",
+    )
 }

@@ -18,7 +18,10 @@ struct Window {
 impl Window {
     /// The window that `id` lies in.
     fn at(id: u64) -> Self {
-        Self { base: id & !(WINDOW.wrapping_sub(1)), bits: [0; WORDS] }
+        Self {
+            base: id & !(WINDOW.wrapping_sub(1)),
+            bits: [0; WORDS],
+        }
     }
     fn slot(&mut self, id: u64) -> Option<(&mut u64, u64)> {
         let i = id.checked_sub(self.base).filter(|&i| i < WINDOW)?;
@@ -56,7 +59,10 @@ pub(super) fn record_ids(
 /// Offset of the first record, in some order, whose id occurred before.
 pub(super) fn duplicate(ids: impl Iterator<Item = (u64, u64)> + Clone) -> Option<u64> {
     let mut last = None;
-    if ids.clone().all(|(id, _)| last.replace(id).is_none_or(|l| id > l)) {
+    if ids
+        .clone()
+        .all(|(id, _)| last.replace(id).is_none_or(|l| id > l))
+    {
         return None;
     }
     let mut next = ids.clone().map(|(id, _)| id).min();
@@ -105,7 +111,12 @@ mod tests {
     use std::vec::Vec;
 
     fn numbered(ids: &[u64]) -> impl Iterator<Item = (u64, u64)> + Clone {
-        ids.iter().copied().enumerate().map(|(i, id)| (id, i as u64)).collect::<Vec<_>>().into_iter()
+        ids.iter()
+            .copied()
+            .enumerate()
+            .map(|(i, id)| (id, i as u64))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     #[test]
@@ -114,16 +125,28 @@ mod tests {
         assert_eq!(duplicate(numbered(&[1, 2, 3])), None);
         assert_eq!(duplicate(numbered(&[3, 2, 1])), None);
         assert_eq!(duplicate(numbered(&[3, 2, 3])), Some(2));
-        assert_eq!(duplicate(numbered(&[4_000_000, 7, 90_000, 8191, 8192, 90_000])), Some(5));
-        assert_eq!(duplicate(numbered(&[4_000_000, 7, 90_000, 8191, 8192])), None);
+        assert_eq!(
+            duplicate(numbered(&[4_000_000, 7, 90_000, 8191, 8192, 90_000])),
+            Some(5)
+        );
+        assert_eq!(
+            duplicate(numbered(&[4_000_000, 7, 90_000, 8191, 8192])),
+            None
+        );
     }
 
     #[test]
     fn a_reference_to_nothing_is_found_in_any_window() {
         let targets = [9, 1, 4_000_000, 90_000];
         assert_eq!(dangling(numbered(&[]), numbered(&targets)), None);
-        assert_eq!(dangling(numbered(&[4_000_000, 9, 9, 1]), numbered(&targets)), None);
-        assert_eq!(dangling(numbered(&[4_000_000, 9, 3_999_999]), numbered(&targets)), Some(2));
+        assert_eq!(
+            dangling(numbered(&[4_000_000, 9, 9, 1]), numbered(&targets)),
+            None
+        );
+        assert_eq!(
+            dangling(numbered(&[4_000_000, 9, 3_999_999]), numbered(&targets)),
+            Some(2)
+        );
         assert_eq!(dangling(numbered(&[u64::MAX]), numbered(&targets)), Some(0));
     }
 }

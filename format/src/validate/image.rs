@@ -26,7 +26,9 @@ const NEEDED: [u16; 6] = [
 pub(super) fn check(set: &dyn MetaSet) -> Result {
     known_records(set, IMAGE)?;
     let image: ImageRecord<'_> = only(set, "IMAGE-1")?;
-    let first = records_in(IMAGE, set.section(IMAGE)).next().ok_or(Error::rule("IMAGE-1"))??;
+    let first = records_in(IMAGE, set.section(IMAGE))
+        .next()
+        .ok_or(Error::rule("IMAGE-1"))??;
     ensure(first.record_type == ImageRecord::TYPE, "IMAGE-1").map_err(|e| e.placed(IMAGE, 0))?;
     image_record(&image).map_err(|e| e.placed(IMAGE, 0))?;
     let mut last = 0;
@@ -56,19 +58,37 @@ fn image_record(image: &ImageRecord<'_>) -> Result {
     ensure(image.page_size == PAGE, "IMAGE-2")?;
     ensure(image.boot_id.len() == 16, "IMAGE-3")?;
     let own_clocks = image.timens_monotonic_ns != 0 || image.timens_boottime_ns != 0;
-    ensure(is_bool(image.in_timens) && (image.in_timens == 1 || !own_clocks), "IMAGE-4")?;
-    ensure(image.xfeatures & 3 == 3 && (576..=65536).contains(&image.xsave_size), "IMAGE-8")
+    ensure(
+        is_bool(image.in_timens) && (image.in_timens == 1 || !own_clocks),
+        "IMAGE-4",
+    )?;
+    ensure(
+        image.xfeatures & 3 == 3 && (576..=65536).contains(&image.xsave_size),
+        "IMAGE-8",
+    )
 }
 
 fn section_record(s: &SectionRecord<'_>) -> Result {
     let id = u16::try_from(s.id).map_err(|_| Error::rule("IMAGE-6"))?;
     ensure(is_bool(s.critical), "IMAGE-7")?;
-    let word = s.word.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_');
-    ensure(word && !s.word.is_empty() && s.word.len() <= WORD_MAX, "IMAGE-7")?;
-    let module = s.module.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-');
+    let word = s
+        .word
+        .iter()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_');
+    ensure(
+        word && !s.word.is_empty() && s.word.len() <= WORD_MAX,
+        "IMAGE-7",
+    )?;
+    let module = s
+        .module
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-');
     ensure(module && s.module.len() <= MODULE_MAX, "IMAGE-7")?;
     if let Some(known) = sections::by_id(id) {
-        ensure(known.word.as_bytes() == s.word && known.critical == (s.critical == 1), "IMAGE-7")?;
+        ensure(
+            known.word.as_bytes() == s.word && known.critical == (s.critical == 1),
+            "IMAGE-7",
+        )?;
         ensure(id != sections::REPORT, "IMAGE-6")?;
         if s.version != 1 {
             return Err(Error::unsupported("version of a section"));

@@ -7,8 +7,8 @@ use crate::{
     limits::{PAGE, TASK_SIZE, VMAS},
     record::{records_of, Record},
     sections::{
-        GuardRecord, MappedFileRecord, MmRecord, VmaRecord, MEMORY, VMA_ANON, VMA_FILE, VMA_FLAGS, VMA_SHARED, VMA_SHARED_ANON,
-        VMA_SPECIAL,
+        GuardRecord, MappedFileRecord, MmRecord, VmaRecord, MEMORY, VMA_ANON, VMA_FILE, VMA_FLAGS,
+        VMA_SHARED, VMA_SHARED_ANON, VMA_SPECIAL,
     },
 };
 
@@ -47,9 +47,23 @@ fn mm_record(mm: &MmRecord<'_>) -> Result {
         && mm.start_brk <= mm.brk
         && mm.arg_start <= mm.arg_end
         && mm.env_start <= mm.env_end;
-    let ends = [mm.end_code, mm.end_data, mm.brk, mm.start_stack, mm.arg_end, mm.env_end, mm.vdso];
-    ensure(ordered && ends.iter().all(|&a| a <= TASK_SIZE) && mm.vdso % PAGE == 0, "MEMORY-11")?;
-    ensure(mm.auxv.len() % 2 == 0 && mm.auxv.len() <= AUXV_MAX, "MEMORY-12")?;
+    let ends = [
+        mm.end_code,
+        mm.end_data,
+        mm.brk,
+        mm.start_stack,
+        mm.arg_end,
+        mm.env_end,
+        mm.vdso,
+    ];
+    ensure(
+        ordered && ends.iter().all(|&a| a <= TASK_SIZE) && mm.vdso % PAGE == 0,
+        "MEMORY-11",
+    )?;
+    ensure(
+        mm.auxv.len() % 2 == 0 && mm.auxv.len() <= AUXV_MAX,
+        "MEMORY-12",
+    )?;
     let switches = mm.thp_disable <= 3 && mm.lock_future <= 2 && is_bool(mm.memory_merge);
     let words = u32::try_from(mm.coredump_filter).is_ok() && u32::try_from(mm.vdso_crc).is_ok();
     ensure(switches && words, "MEMORY-13")
@@ -71,14 +85,23 @@ fn vma_record(v: &VmaRecord<'_>) -> Result {
     };
     ensure(sound, "MEMORY-6")?;
     let len = v.end.saturating_sub(v.start);
-    ensure(v.offset % PAGE == 0 && v.offset.checked_add(len).is_some_and(is_offset), "MEMORY-9")?;
+    ensure(
+        v.offset % PAGE == 0 && v.offset.checked_add(len).is_some_and(is_offset),
+        "MEMORY-9",
+    )?;
     ensure(v.name.len() <= NAME_MAX, "MEMORY-14")
 }
 
 fn mapped_file_record(f: &MappedFileRecord<'_>) -> Result {
     ensure(f.id != 0, "MEMORY-8")?;
-    ensure(is_path(f.path) && is_offset(f.size) && is_nanosecond(f.mtime_ns), "MEMORY-10")?;
-    ensure(is_bool(f.writable) && f.build_id.len() <= BUILD_ID_MAX && f.mode <= 0o177_777, "MEMORY-10")
+    ensure(
+        is_path(f.path) && is_offset(f.size) && is_nanosecond(f.mtime_ns),
+        "MEMORY-10",
+    )?;
+    ensure(
+        is_bool(f.writable) && f.build_id.len() <= BUILD_ID_MAX && f.mode <= 0o177_777,
+        "MEMORY-10",
+    )
 }
 
 /// Guard ranges ascend, and so do the areas they lie in: one pass over both.
@@ -89,12 +112,18 @@ fn guards(set: &dyn MetaSet) -> Result {
     each(set, |g: GuardRecord| {
         count = count.saturating_add(1);
         let aligned = g.start % PAGE == 0 && g.end % PAGE == 0 && g.start < g.end;
-        ensure(u64::from(g.id) == count && aligned && g.start >= last_end, "MEMORY-15")?;
+        ensure(
+            u64::from(g.id) == count && aligned && g.start >= last_end,
+            "MEMORY-15",
+        )?;
         last_end = g.end;
         while area.is_none_or(|a| a.end <= g.start) {
             area = Some(areas.next().ok_or(Error::rule("MEMORY-16"))??);
         }
-        ensure(area.is_some_and(|a| a.start <= g.start && g.end <= a.end), "MEMORY-16")
+        ensure(
+            area.is_some_and(|a| a.start <= g.start && g.end <= a.end),
+            "MEMORY-16",
+        )
     })
 }
 

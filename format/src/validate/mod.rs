@@ -59,7 +59,9 @@ pub fn meta(set: &dyn MetaSet) -> Result {
 
 /// Every record of section `id` is of a known type.
 fn known_records(set: &dyn MetaSet, id: u16) -> Result {
-    let Some(section) = SECTIONS.iter().find(|s| s.id == id) else { return Ok(()) };
+    let Some(section) = SECTIONS.iter().find(|s| s.id == id) else {
+        return Ok(());
+    };
     for raw in records_in(id, set.section(id)) {
         let raw = raw?;
         if !section.records.iter().any(|r| r.number == raw.record_type) {
@@ -74,7 +76,13 @@ fn each<'a, R: Record<'a>>(set: &'a dyn MetaSet, mut f: impl FnMut(R) -> Result)
     let mut records = records_of::<R>(set.section(R::SECTION));
     while let Some(item) = records.next_placed() {
         let (record, at) = item?;
-        f(record).map_err(|e| if e.section == 0 { e.placed(R::SECTION, at) } else { e })?;
+        f(record).map_err(|e| {
+            if e.section == 0 {
+                e.placed(R::SECTION, at)
+            } else {
+                e
+            }
+        })?;
     }
     Ok(())
 }

@@ -20,7 +20,10 @@ pub fn page_owner(set: &dyn MetaSet, section: u16, owner: u32) -> Result {
         MEMORY => ensure(owner == 1, "PAGE-9"),
         FILES => {
             let mut files = records_of::<FileRecord<'_>>(set.section(FILES)).map_while(Result::ok);
-            ensure(files.any(|f| f.id == owner && f.kind == FILE_DELETED), "PAGE-9")
+            ensure(
+                files.any(|f| f.id == owner && f.kind == FILE_DELETED),
+                "PAGE-9",
+            )
         }
         _ => Ok(()),
     }
@@ -35,7 +38,10 @@ pub fn run_in_vmas(areas: &[(u64, u64)], run: &Run) -> Result {
     let end = run.end()?;
     let behind = areas.partition_point(|&(start, _)| start <= run.start);
     let area = behind.checked_sub(1).and_then(|i| areas.get(i));
-    ensure(area.is_some_and(|&(_, area_end)| end <= area_end), "PAGE-10")
+    ensure(
+        area.is_some_and(|&(_, area_end)| end <= area_end),
+        "PAGE-10",
+    )
 }
 
 /// Does the run lie in a file of this size, its last page included?
@@ -44,7 +50,11 @@ pub fn run_in_vmas(areas: &[(u64, u64)], run: &Run) -> Result {
 /// `PAGE-11`.
 pub fn run_in_file(size: u64, run: &Run) -> Result {
     let end = run.end()?;
-    ensure(size.checked_next_multiple_of(PAGE).is_some_and(|limit| end <= limit), "PAGE-11")
+    ensure(
+        size.checked_next_multiple_of(PAGE)
+            .is_some_and(|limit| end <= limit),
+        "PAGE-11",
+    )
 }
 
 #[cfg(test)]
@@ -53,7 +63,11 @@ mod tests {
     use crate::{runs::RunKind, Error};
 
     fn run(start: u64, npages: u32) -> Run {
-        Run { start, npages, kind: RunKind::Zero }
+        Run {
+            start,
+            npages,
+            kind: RunKind::Zero,
+        }
     }
 
     #[test]
@@ -61,10 +75,19 @@ mod tests {
         let areas = [(0x1000, 0x3000), (0x3000, 0x4000), (0x9000, 0xa000)];
         assert_eq!(run_in_vmas(&areas, &run(0x1000, 2)), Ok(()));
         assert_eq!(run_in_vmas(&areas, &run(0x9000, 1)), Ok(()));
-        for bad in [run(0, 1), run(0x2000, 2), run(0x4000, 1), run(0x9000, 2), run(u64::MAX - 4095, 1)] {
+        for bad in [
+            run(0, 1),
+            run(0x2000, 2),
+            run(0x4000, 1),
+            run(0x9000, 2),
+            run(u64::MAX - 4095, 1),
+        ] {
             assert!(run_in_vmas(&areas, &bad).is_err(), "{bad:?}");
         }
-        assert_eq!(run_in_vmas(&[], &run(0x1000, 1)), Err(Error::rule("PAGE-10")));
+        assert_eq!(
+            run_in_vmas(&[], &run(0x1000, 1)),
+            Err(Error::rule("PAGE-10"))
+        );
     }
 
     #[test]

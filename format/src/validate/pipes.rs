@@ -6,7 +6,9 @@ use crate::{
     error::{ensure, Error, Result},
     limits::{FDS, PAGE},
     record::records_of,
-    sections::{BufferRecord, EndRecord, FileRecord, PipeRecord, BUFFER_PACKET, FILE_HANDLED, PIPES},
+    sections::{
+        BufferRecord, EndRecord, FileRecord, PipeRecord, BUFFER_PACKET, FILE_HANDLED, PIPES,
+    },
     wire::len64,
 };
 
@@ -42,7 +44,10 @@ fn buffers(set: &dyn MetaSet) -> Result {
         if b.flags & !BUFFER_PACKET != 0 {
             return Err(Error::unsupported("flag of a pipe buffer"));
         }
-        ensure(b.flags & BUFFER_PACKET == 0 || len64(b.data) <= PAGE, "PIPES-5")?;
+        ensure(
+            b.flags & BUFFER_PACKET == 0 || len64(b.data) <= PAGE,
+            "PIPES-5",
+        )?;
         while current.is_none_or(|p| u64::from(p.id) != b.pipe) {
             ensure(current.is_none_or(|p| p.queued == sum), "PIPES-4")?;
             current = Some(all.next().ok_or(Error::rule("PIPES-4"))??);
@@ -52,16 +57,29 @@ fn buffers(set: &dyn MetaSet) -> Result {
         ensure(current.is_some_and(|p| sum <= p.queued), "PIPES-4")
     })?;
     ensure(current.is_none_or(|p| p.queued == sum), "PIPES-4").map_err(|e| e.placed(PIPES, 0))?;
-    all.try_for_each(|p| ensure(p?.queued == 0, "PIPES-4").map_err(|e| if e.section == 0 { e.placed(PIPES, 0) } else { e }))
+    all.try_for_each(|p| {
+        ensure(p?.queued == 0, "PIPES-4").map_err(|e| {
+            if e.section == 0 {
+                e.placed(PIPES, 0)
+            } else {
+                e
+            }
+        })
+    })
 }
 
 /// Ends and the files that this section makes belong together, one to one, both in ascending order.
 fn ends(set: &dyn MetaSet, pipes: u64) -> Result {
     let mut files = records_of::<FileRecord<'_>>(set.section(crate::sections::FILES)).filter(|f| {
-        f.as_ref().map_or(true, |f| f.kind == FILE_HANDLED && f.handler == PIPES.into())
+        f.as_ref().map_or(true, |f| {
+            f.kind == FILE_HANDLED && f.handler == PIPES.into()
+        })
     });
     each(set, |e: EndRecord| {
-        ensure(u64::from(e.id) == e.file && (1..=pipes).contains(&e.pipe), "PIPES-6")?;
+        ensure(
+            u64::from(e.id) == e.file && (1..=pipes).contains(&e.pipe),
+            "PIPES-6",
+        )?;
         let file = files.next().ok_or(Error::rule("PIPES-6"))??;
         ensure(u64::from(file.id) >= e.file, "PIPES-7")?;
         ensure(u64::from(file.id) == e.file, "PIPES-6")

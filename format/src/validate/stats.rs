@@ -19,11 +19,16 @@ pub fn stats(set: &dyn MetaSet, pages: u64, zero_pages: u64) -> Result {
     }
     let s: StatsRecord = only(set, "STATS-1")?;
     ensure(s.id == 1, "STATS-1").map_err(|e| e.placed(STATS, 0))?;
-    let counted = s.pages == pages && s.zero_pages == zero_pages && s.page_bytes == pages.saturating_mul(PAGE);
+    let counted = s.pages == pages
+        && s.zero_pages == zero_pages
+        && s.page_bytes == pages.saturating_mul(PAGE);
     ensure(counted, "STATS-2").map_err(|e| e.placed(STATS, 0))?;
     let mut last = 0;
     each(set, |v: VmaStatsRecord| {
-        ensure(v.id > last && v.pages <= pages && v.zero <= zero_pages, "STATS-3")?;
+        ensure(
+            v.id > last && v.pages <= pages && v.zero <= zero_pages,
+            "STATS-3",
+        )?;
         last = v.id;
         Ok(())
     })

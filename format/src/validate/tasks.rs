@@ -48,34 +48,64 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
 }
 
 fn process_record(p: &ProcessRecord<'_>) -> Result {
-    ensure(u64::from(p.id) == p.tgid && (1..=PID).contains(&p.tgid), "TASKS-1")?;
+    ensure(
+        u64::from(p.id) == p.tgid && (1..=PID).contains(&p.tgid),
+        "TASKS-1",
+    )?;
     ensure(p.ppid <= PID && p.pgid <= PID && p.sid <= PID, "TASKS-2")?;
     if p.threads > THREADS {
         return Err(Error::over_limit(p.threads, THREADS));
     }
     ensure(p.comm.len() <= COMM_MAX, "TASKS-5")?;
-    ensure(is_bool(p.child_subreaper) && is_bool(p.stopped) && p.dumpable <= 2, "TASKS-13")?;
-    ensure((-1000..=1000).contains(&p.oom_score_adj) && u32::try_from(p.personality).is_ok(), "TASKS-13")?;
-    ensure(p.membarrier <= 0x3fff && matches!(p.mdwe, 0 | 1 | 3), "TASKS-13")?;
-    ensure((p.exe.is_empty() || is_path(p.exe)) && len64(p.args) <= PATH, "TASKS-14")
+    ensure(
+        is_bool(p.child_subreaper) && is_bool(p.stopped) && p.dumpable <= 2,
+        "TASKS-13",
+    )?;
+    ensure(
+        (-1000..=1000).contains(&p.oom_score_adj) && u32::try_from(p.personality).is_ok(),
+        "TASKS-13",
+    )?;
+    ensure(
+        p.membarrier <= 0x3fff && matches!(p.mdwe, 0 | 1 | 3),
+        "TASKS-13",
+    )?;
+    ensure(
+        (p.exe.is_empty() || is_path(p.exe)) && len64(p.args) <= PATH,
+        "TASKS-14",
+    )
 }
 
 fn task_record(t: &TaskRecord<'_>, xfeatures: u64) -> Result {
-    ensure(u64::from(t.id) == t.tid && (1..=PID).contains(&t.tid), "TASKS-4")?;
+    ensure(
+        u64::from(t.id) == t.tid && (1..=PID).contains(&t.tid),
+        "TASKS-4",
+    )?;
     ensure(t.comm.len() <= COMM_MAX, "TASKS-5")?;
     registers(t.regs)?;
     xstate(t.xstate, xfeatures)?;
     ensure(t.robust_len == 0 || t.robust_len == ROBUST_LEN, "TASKS-10")?;
     let rseq_end = t.rseq_ptr.checked_add(t.rseq_len);
     let rseq = t.rseq_ptr != 0 && t.rseq_len >= 20 && rseq_end.is_some_and(|end| end <= TASK_SIZE);
-    ensure(is_bool(t.rseq_registered) && (t.rseq_registered == 0 || rseq), "TASKS-10")?;
+    ensure(
+        is_bool(t.rseq_registered) && (t.rseq_registered == 0 || rseq),
+        "TASKS-10",
+    )?;
     if t.restart_kind > 4 {
         return Err(Error::unsupported("kind of interrupted system call"));
     }
     scheduling(t)?;
-    ensure(t.affinity.len() <= AFFINITY_MAX && !is_zero(t.affinity), "TASKS-12")?;
-    ensure(is_bool(t.pinned) && t.ioprio <= 0xffff && t.speculation <= 31, "TASKS-13")?;
-    ensure(is_bool(t.no_new_privs) && t.pdeath_signal <= SIGNALS_MAX && t.tsc_mode <= 2, "TASKS-13")
+    ensure(
+        t.affinity.len() <= AFFINITY_MAX && !is_zero(t.affinity),
+        "TASKS-12",
+    )?;
+    ensure(
+        is_bool(t.pinned) && t.ioprio <= 0xffff && t.speculation <= 31,
+        "TASKS-13",
+    )?;
+    ensure(
+        is_bool(t.no_new_privs) && t.pdeath_signal <= SIGNALS_MAX && t.tsc_mode <= 2,
+        "TASKS-13",
+    )
 }
 
 fn registers(regs: U64s<'_>) -> Result {
@@ -83,9 +113,15 @@ fn registers(regs: U64s<'_>) -> Result {
     // The order of `REG_NAMES`; the length was checked above.
     let reg = |i| regs.get(i).unwrap_or(0);
     let selectors = (23..=26).all(|i| reg(i) <= 0xffff);
-    ensure(reg(17) == USER_CS && reg(20) == USER_SS && selectors, "TASKS-7")?;
+    ensure(
+        reg(17) == USER_CS && reg(20) == USER_SS && selectors,
+        "TASKS-7",
+    )?;
     let flags = reg(18);
-    ensure(flags & SET_FLAGS == SET_FLAGS && flags & !(USER_FLAGS | SET_FLAGS) == 0, "TASKS-7")?;
+    ensure(
+        flags & SET_FLAGS == SET_FLAGS && flags & !(USER_FLAGS | SET_FLAGS) == 0,
+        "TASKS-7",
+    )?;
     ensure([16, 21, 22].iter().all(|&i| reg(i) < TASK_SIZE), "TASKS-8")
 }
 
@@ -95,7 +131,10 @@ fn xstate(bytes: &[u8], xfeatures: u64) -> Result {
     let mxcsr = Take(bytes.get(24..).unwrap_or(&[])).u32();
     let mut header = Take(bytes.get(512..XSAVE_MIN).unwrap_or(&[]));
     let xstate_bv = header.u64();
-    ensure(mxcsr & !MXCSR_MASK == 0 && xstate_bv & !xfeatures == 0 && is_zero(header.rest()), "TASKS-9")
+    ensure(
+        mxcsr & !MXCSR_MASK == 0 && xstate_bv & !xfeatures == 0 && is_zero(header.rest()),
+        "TASKS-9",
+    )
 }
 
 fn scheduling(t: &TaskRecord<'_>) -> Result {
@@ -104,6 +143,10 @@ fn scheduling(t: &TaskRecord<'_>) -> Result {
         return Err(Error::unsupported("scheduling policy"));
     }
     let real_time = matches!(t.policy, 1 | 2);
-    let priority = if real_time { (1..=99).contains(&t.rt_priority) } else { t.rt_priority == 0 };
+    let priority = if real_time {
+        (1..=99).contains(&t.rt_priority)
+    } else {
+        t.rt_priority == 0
+    };
     ensure((-20..=19).contains(&t.nice) && priority, "TASKS-11")
 }

@@ -38,7 +38,9 @@ pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
     let mut set = Sections::default();
     let mut checked = false;
     let mut take = |v: &Validator, n: usize| {
-        let (head, tail) = rest.split_at_checked(n).ok_or(v.truncated(rest.len() as u64))?;
+        let (head, tail) = rest
+            .split_at_checked(n)
+            .ok_or(v.truncated(rest.len() as u64))?;
         rest = tail;
         Ok::<_, Error>(head)
     };
@@ -72,11 +74,17 @@ pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
     Ok(set)
 }
 
-fn pages(set: &Sections, h: &cr_format::chunk::ChunkHeader, runs: &cr_format::runs::Runs<'_>) -> Result<(), Error> {
+/// The rules between page data and metadata.
+pub fn pages(
+    set: &Sections,
+    h: &cr_format::chunk::ChunkHeader,
+    runs: &cr_format::runs::Runs<'_>,
+) -> Result<(), Error> {
     validate::page_owner(set, h.section, h.owner)?;
-    let areas: Vec<_> = cr_format::records_of::<cr_format::VmaRecord<'_>>(set.section(cr_format::MEMORY))
-        .map(|v| v.map(|v| (v.start, v.end)))
-        .collect::<Result<_, _>>()?;
+    let areas: Vec<_> =
+        cr_format::records_of::<cr_format::VmaRecord<'_>>(set.section(cr_format::MEMORY))
+            .map(|v| v.map(|v| (v.start, v.end)))
+            .collect::<Result<_, _>>()?;
     let size = cr_format::records_of::<cr_format::FileRecord<'_>>(set.section(cr_format::FILES))
         .map_while(Result::ok)
         .find(|f| f.id == h.owner)

@@ -3,7 +3,9 @@
 //!
 //! Checksums, index and end are right unless they are the defect, so the rule itself must find it.
 
-use super::{a, assemble, b, end, index, join, process, rec, superblock, t, u, Chunk, Image, Pages};
+use super::{
+    a, assemble, b, end, index, join, process, rec, superblock, t, u, Chunk, Image, Pages,
+};
 
 /// What a reader must answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +31,18 @@ impl Corpus {
     /// `name` begins with the rule id and a blank.
     fn rule(&mut self, name: &'static str, bytes: Vec<u8>) {
         let rule = name.split(' ').next().expect("a rule id");
-        self.0.push(Bad { name, expect: Expect::Rule(rule), bytes });
+        self.0.push(Bad {
+            name,
+            expect: Expect::Rule(rule),
+            bytes,
+        });
     }
     fn other(&mut self, name: &'static str, expect: Expect, bytes: Vec<u8>) {
-        self.0.push(Bad { name, expect, bytes });
+        self.0.push(Bad {
+            name,
+            expect,
+            bytes,
+        });
     }
     fn model(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
         let mut image = process();
@@ -97,7 +107,11 @@ pub fn bad() -> Vec<Bad> {
 
 fn superblocks(c: &mut Corpus) {
     c.block("SUPER-1 not an image", 1, b"ckpt");
-    c.block("SUPER-2 another length of the superblock", 8, &[0, 32, 0, 0]);
+    c.block(
+        "SUPER-2 another length of the superblock",
+        8,
+        &[0, 32, 0, 0],
+    );
     c.block("SUPER-3 spare bytes behind the flags", 116, &[1]);
     c.block("SUPER-3 spare bytes before the uuid", 34, &[1]);
     c.block("SUPER-3 spare bytes at the end", 4091, &[1]);
@@ -107,14 +121,24 @@ fn superblocks(c: &mut Corpus) {
 fn containers(c: &mut Corpus) {
     c.chunks("CHUNK-1 magic", |x| x[1].magic = *b"CHNC");
     c.chunks("CHUNK-2 spare bytes of the header", |x| x[1].spare = 1);
-    c.chunks("CHUNK-3 decoded length differs from the stored one", |x| x[1].raw_len = Some(8));
+    c.chunks("CHUNK-3 decoded length differs from the stored one", |x| {
+        x[1].raw_len = Some(8)
+    });
     c.chunks("CHUNK-4 owner in a META chunk", |x| x[1].owner = 1);
     c.chunks("CHUNK-4 key in a META chunk", |x| x[1].key = 1);
-    c.chunks("CHUNK-4 run table checksum in a META chunk", |x| x[1].table_crc = Some(1));
-    c.chunks("CHUNK-4 section of padding", |x| find(x, b"PAD_").section = 0x10);
+    c.chunks("CHUNK-4 run table checksum in a META chunk", |x| {
+        x[1].table_crc = Some(1)
+    });
+    c.chunks("CHUNK-4 section of padding", |x| {
+        find(x, b"PAD_").section = 0x10
+    });
     c.chunks("CHUNK-4 META without section", |x| x[0].section = 0);
-    c.chunks("CHUNK-5 critical section without the flag", |x| x[2].flags = 0);
-    c.chunks("CHUNK-5 ancillary section with the flag", |x| x[1].flags = 1);
+    c.chunks("CHUNK-5 critical section without the flag", |x| {
+        x[2].flags = 0
+    });
+    c.chunks("CHUNK-5 ancillary section with the flag", |x| {
+        x[1].flags = 1
+    });
     c.chunks("CHUNK-5 critical padding", |x| find(x, b"PAD_").flags = 1);
     c.chunks("ORDER-1 another section first", |x| drop(x.remove(0)));
     c.chunks("ORDER-1 page data first", |x| {
@@ -126,7 +150,9 @@ fn containers(c: &mut Corpus) {
         limits.seq = 1;
         x.push(limits);
     });
-    c.chunks("ORDER-2 padding with nothing behind it", |x| x.retain(|c| &c.code != b"PAGE"));
+    c.chunks("ORDER-2 padding with nothing behind it", |x| {
+        x.retain(|c| &c.code != b"PAGE")
+    });
     c.tail("ORDER-2 no index", |x| x.retain(|c| &c.code != b"INDX"));
     c.chunks("ORDER-3 sections descend", |x| x.swap(4, 5));
     c.chunks("ORDER-3 a section twice", |x| {
@@ -138,7 +164,9 @@ fn containers(c: &mut Corpus) {
         (report.section, report.flags) = (0x200, 0);
         x.insert(9, report);
     });
-    c.model("ORDER-4 pages of a section in two rows", |x| x.pages.swap(1, 2));
+    c.model("ORDER-4 pages of a section in two rows", |x| {
+        x.pages.swap(1, 2)
+    });
     c.model("ORDER-4 owners descend", |x| {
         let mut page = x.pages[2].clone();
         page.owner = 5;
@@ -146,40 +174,72 @@ fn containers(c: &mut Corpus) {
     });
     c.chunks("ORDER-5 sequence of the first chunk", |x| x[0].seq = 1);
     c.chunks("ORDER-5 sequence of page data", |x| {
-        x.iter_mut().filter(|c| &c.code == b"PAGE").nth(1).expect("page").seq = 0;
+        x.iter_mut()
+            .filter(|c| &c.code == b"PAGE")
+            .nth(1)
+            .expect("page")
+            .seq = 0;
     });
     c.chunks("META-1 no record", |x| {
         x[8].body.clear();
         x[8].items = 0;
     });
     c.chunks("META-2 fewer records than announced", |x| x[8].items += 1);
-    c.chunks("PAD-1 padding that does not align", |x| find(x, b"PAD_").body.extend([0; 8]));
-    c.chunks("PAD-2 padding with contents", |x| find(x, b"PAD_").body[0] = 1);
+    c.chunks("PAD-1 padding that does not align", |x| {
+        find(x, b"PAD_").body.extend([0; 8])
+    });
+    c.chunks("PAD-2 padding with contents", |x| {
+        find(x, b"PAD_").body[0] = 1
+    });
 }
 
 fn page_data(c: &mut Corpus) {
-    c.chunks("PAGE-1 page data without padding before it", |x| x.retain(|c| &c.code != b"PAD_"));
-    c.chunks("PAGE-2 bytes behind the last run", |x| find(x, b"PAGE").table.as_mut().expect("table")[4031] = 1);
+    c.chunks("PAGE-1 page data without padding before it", |x| {
+        x.retain(|c| &c.code != b"PAD_")
+    });
+    c.chunks("PAGE-2 bytes behind the last run", |x| {
+        find(x, b"PAGE").table.as_mut().expect("table")[4031] = 1
+    });
     c.chunks("PAGE-2 no run", |x| {
         let page = find(x, b"PAGE");
         page.items = 0;
         page.table = Some(vec![0; 4032]);
         page.body.clear();
     });
-    c.chunks("PAGE-3 spare bytes of a run", |x| find(x, b"PAGE").table.as_mut().expect("table")[14] = 1);
+    c.chunks("PAGE-3 spare bytes of a run", |x| {
+        find(x, b"PAGE").table.as_mut().expect("table")[14] = 1
+    });
     c.model("PAGE-4 start within a page", |x| x.pages[0].runs[0].0 += 8);
     c.model("PAGE-4 run of no page", |x| x.pages[0].runs[2].1 = 0);
-    c.model("PAGE-5 run that wraps around", |x| x.pages[1].runs = vec![(u64::MAX - 0xfff, 1, 0)]);
-    c.model("PAGE-6 runs overlap in a chunk", |x| x.pages[0].runs[2].0 -= 4096);
-    c.model("PAGE-6 runs overlap across chunks", |x| x.pages[1].runs[0].0 = 0x5555_5556_5000);
-    c.model("PAGE-7 page data of a section that has none", |x| x.pages[2].section = 0x13);
-    c.chunks("PAGE-8 key is not the first run", |x| find(x, b"PAGE").key += 4096);
-    c.chunks("PAGE-8 fewer pages than the runs say", |x| drop(find(x, b"PAGE").body.drain(..4096)));
+    c.model("PAGE-5 run that wraps around", |x| {
+        x.pages[1].runs = vec![(u64::MAX - 0xfff, 1, 0)]
+    });
+    c.model("PAGE-6 runs overlap in a chunk", |x| {
+        x.pages[0].runs[2].0 -= 4096
+    });
+    c.model("PAGE-6 runs overlap across chunks", |x| {
+        x.pages[1].runs[0].0 = 0x5555_5556_5000
+    });
+    c.model("PAGE-7 page data of a section that has none", |x| {
+        x.pages[2].section = 0x13
+    });
+    c.chunks("PAGE-8 key is not the first run", |x| {
+        find(x, b"PAGE").key += 4096
+    });
+    c.chunks("PAGE-8 fewer pages than the runs say", |x| {
+        drop(find(x, b"PAGE").body.drain(..4096))
+    });
     c.model("PAGE-9 another owner in memory", |x| x.pages[1].owner = 2);
     c.model("PAGE-9 owner is no deleted file", |x| x.pages[2].owner = 3);
-    c.model("PAGE-10 run outside of the areas", |x| x.pages[1].runs[0].0 = 0x7f80_0000_0000);
-    c.model("PAGE-10 run longer than its area", |x| x.pages[0].runs[2].1 = 15);
-    c.model("PAGE-11 run behind the end of the file", |x| x.pages[2].runs[0].0 = 4096);
+    c.model("PAGE-10 run outside of the areas", |x| {
+        x.pages[1].runs[0].0 = 0x7f80_0000_0000
+    });
+    c.model("PAGE-10 run longer than its area", |x| {
+        x.pages[0].runs[2].1 = 15
+    });
+    c.model("PAGE-11 run behind the end of the file", |x| {
+        x.pages[2].runs[0].0 = 4096
+    });
 }
 
 fn tails(c: &mut Corpus) {
@@ -191,19 +251,31 @@ fn tails(c: &mut Corpus) {
         (second.items, second.seq, x[at].items) = (second.items - 1, 1, 1);
         x.insert(at + 1, second);
     });
-    c.tail("INDEX-1 length is not that of the entries", |x| find(x, b"INDX").items -= 1);
-    c.tail("INDEX-2 an entry says something else", |x| find(x, b"INDX").body[16] ^= 1);
+    c.tail("INDEX-1 length is not that of the entries", |x| {
+        find(x, b"INDX").items -= 1
+    });
+    c.tail("INDEX-2 an entry says something else", |x| {
+        find(x, b"INDX").body[16] ^= 1
+    });
     c.tail("INDEX-2 an entry is missing", |x| {
         let index = find(x, b"INDX");
         index.body.truncate(index.body.len() - 48);
         index.items -= 1;
     });
     c.tail("END-1 spare bytes", |x| find(x, b"END_").body[63] = 1);
-    c.tail("END-1 another length", |x| find(x, b"END_").body.extend([0; 8]));
-    c.tail("END-2 offset of the index", |x| find(x, b"END_").body[0] ^= 8);
-    c.tail("END-2 length of the index", |x| find(x, b"END_").body[8] ^= 8);
+    c.tail("END-1 another length", |x| {
+        find(x, b"END_").body.extend([0; 8])
+    });
+    c.tail("END-2 offset of the index", |x| {
+        find(x, b"END_").body[0] ^= 8
+    });
+    c.tail("END-2 length of the index", |x| {
+        find(x, b"END_").body[8] ^= 8
+    });
     c.tail("END-3 number of chunks", |x| find(x, b"END_").body[16] ^= 1);
-    c.tail("END-4 length of the image", |x| find(x, b"END_").body[24] ^= 1);
+    c.tail("END-4 length of the image", |x| {
+        find(x, b"END_").body[24] ^= 1
+    });
     c.tail("END-5 chain checksum", |x| find(x, b"END_").body[32] ^= 1);
     let mut bytes = process().bytes();
     bytes.push(0);
@@ -211,24 +283,48 @@ fn tails(c: &mut Corpus) {
 }
 
 fn encodings(c: &mut Corpus) {
-    c.model("REC-1 flags of a record", |x| x.record(0x16, 1, 3).flags = 1);
-    c.model("REC-1 spare bytes of a record", |x| x.record(0x16, 1, 3).spare = 1);
+    c.model("REC-1 flags of a record", |x| {
+        x.record(0x16, 1, 3).flags = 1
+    });
+    c.model("REC-1 spare bytes of a record", |x| {
+        x.record(0x16, 1, 3).spare = 1
+    });
     c.chunks("REC-2 length of a record", |x| x[8].body[4] += 4);
-    c.model("REC-3 more bytes than fields", |x| x.record(0x16, 1, 3).extra_fields = -1);
-    c.model("REC-4 the same field twice", |x| x.record(0x16, 1, 3).fields[1].id = Some(1));
-    c.model("REC-4 field id 0", |x| x.record(0x16, 1, 3).fields[0].id = Some(0));
-    c.model("REC-5 padding of a field", |x| x.record(0x10, 1, 0).fields[4].padding = 1);
-    c.model("REC-6 a number of 16 bytes", |x| x.record(0x16, 1, 3).fields[1].payload.extend([0; 8]));
-    c.model("REC-6 an array of 9 bytes", |x| x.record(0x15, 1, 0).fields[8].payload = vec![0; 9]);
-    c.model("REC-7 NUL in a text", |x| x.record(0x10, 1, 0).put(5, b"a\0b"));
+    c.model("REC-3 more bytes than fields", |x| {
+        x.record(0x16, 1, 3).extra_fields = -1
+    });
+    c.model("REC-4 the same field twice", |x| {
+        x.record(0x16, 1, 3).fields[1].id = Some(1)
+    });
+    c.model("REC-4 field id 0", |x| {
+        x.record(0x16, 1, 3).fields[0].id = Some(0)
+    });
+    c.model("REC-5 padding of a field", |x| {
+        x.record(0x10, 1, 0).fields[4].padding = 1
+    });
+    c.model("REC-6 a number of 16 bytes", |x| {
+        x.record(0x16, 1, 3).fields[1].payload.extend([0; 8])
+    });
+    c.model("REC-6 an array of 9 bytes", |x| {
+        x.record(0x15, 1, 0).fields[8].payload = vec![0; 9]
+    });
+    c.model("REC-7 NUL in a text", |x| {
+        x.record(0x10, 1, 0).put(5, b"a\0b")
+    });
     c.model("REC-8 a field is missing", |x| {
         let r = x.record(0x16, 1, 3);
         r.fields.remove(1);
         r.fields[1].id = Some(3);
     });
-    c.model("REC-8 the last field is missing", |x| drop(x.record(0x16, 1, 3).fields.pop()));
-    c.model("REC-9 another wire type", |x| x.record(0x16, 1, 3).fields[1].wire = 2);
-    c.model("REC-9 another hint", |x| x.record(0x16, 1, 3).fields[1].hint = 2);
+    c.model("REC-8 the last field is missing", |x| {
+        drop(x.record(0x16, 1, 3).fields.pop())
+    });
+    c.model("REC-9 another wire type", |x| {
+        x.record(0x16, 1, 3).fields[1].wire = 2
+    });
+    c.model("REC-9 another hint", |x| {
+        x.record(0x16, 1, 3).fields[1].hint = 2
+    });
 }
 
 fn image(c: &mut Corpus) {
@@ -236,31 +332,67 @@ fn image(c: &mut Corpus) {
         let again = x.record(1, 1, 0).clone();
         x.section(1).push(again);
     });
-    c.model("IMAGE-1 image record is not the first", |x| x.section(1).swap(0, 1));
+    c.model("IMAGE-1 image record is not the first", |x| {
+        x.section(1).swap(0, 1)
+    });
     c.model("IMAGE-2 page size", |x| x.record(1, 1, 0).set(6, 16384));
     c.model("IMAGE-3 boot id", |x| x.record(1, 1, 0).put(7, &[1; 8]));
-    c.model("IMAGE-4 offset without time namespace", |x| x.record(1, 1, 0).set(10, 1));
-    c.model("IMAGE-4 switch of the time namespace", |x| x.record(1, 1, 0).set(16, 2));
-    c.model("IMAGE-5 a section is not declared", |x| drop(x.section(1).remove(6)));
-    c.model("IMAGE-6 section records descend", |x| x.section(1).swap(3, 4));
+    c.model("IMAGE-4 offset without time namespace", |x| {
+        x.record(1, 1, 0).set(10, 1)
+    });
+    c.model("IMAGE-4 switch of the time namespace", |x| {
+        x.record(1, 1, 0).set(16, 2)
+    });
+    c.model("IMAGE-5 a section is not declared", |x| {
+        drop(x.section(1).remove(6))
+    });
+    c.model("IMAGE-6 section records descend", |x| {
+        x.section(1).swap(3, 4)
+    });
     c.model("IMAGE-6 section report is declared", |x| {
-        x.section(1).push(rec(2, 0x200, vec![t("report", 0), u(0, 1), t("", 0), u(1, 1)]));
+        x.section(1).push(rec(
+            2,
+            0x200,
+            vec![t("report", 0), u(0, 1), t("", 0), u(1, 1)],
+        ));
     });
     c.model("IMAGE-6 section id of 17 bits", |x| {
-        x.section(1).push(rec(2, 0x1_0000, vec![t("x", 0), u(0, 1), t("", 0), u(1, 1)]));
+        x.section(1).push(rec(
+            2,
+            0x1_0000,
+            vec![t("x", 0), u(0, 1), t("", 0), u(1, 1)],
+        ));
     });
-    c.model("IMAGE-7 word of another section", |x| x.record(1, 2, 3).put(1, b"pipes"));
+    c.model("IMAGE-7 word of another section", |x| {
+        x.record(1, 2, 3).put(1, b"pipes")
+    });
     c.model("IMAGE-7 word with a path in it", |x| {
-        x.section(1).push(rec(2, 0x9000, vec![t("../evil", 0), u(1, 1), t("", 0), u(1, 1)]));
+        x.section(1).push(rec(
+            2,
+            0x9000,
+            vec![t("../evil", 0), u(1, 1), t("", 0), u(1, 1)],
+        ));
     });
     c.model("IMAGE-7 id is not that of the third party's word", |x| {
-        x.section(1).push(rec(2, 0x9000, vec![t("counter", 0), u(0, 1), t("", 0), u(1, 1)]));
+        x.section(1).push(rec(
+            2,
+            0x9000,
+            vec![t("counter", 0), u(0, 1), t("", 0), u(1, 1)],
+        ));
     });
-    c.model("IMAGE-7 module with a blank", |x| x.record(1, 2, 3).put(3, b"cr_files evil"));
-    c.model("IMAGE-7 critical section declared ancillary", |x| x.record(1, 2, 3).set(2, 0));
+    c.model("IMAGE-7 module with a blank", |x| {
+        x.record(1, 2, 3).put(3, b"cr_files evil")
+    });
+    c.model("IMAGE-7 critical section declared ancillary", |x| {
+        x.record(1, 2, 3).set(2, 0)
+    });
     c.model("IMAGE-8 no SSE", |x| x.record(1, 1, 0).set(12, 1));
-    c.model("IMAGE-8 extended state too small", |x| x.record(1, 1, 0).set(13, 575));
-    c.model("IMAGE-9 no credentials", |x| x.sections.retain(|s| s.0 != 0x15));
+    c.model("IMAGE-8 extended state too small", |x| {
+        x.record(1, 1, 0).set(13, 575)
+    });
+    c.model("IMAGE-9 no credentials", |x| {
+        x.sections.retain(|s| s.0 != 0x15)
+    });
 }
 
 fn tasks(c: &mut Corpus) {
@@ -274,14 +406,18 @@ fn tasks(c: &mut Corpus) {
         let again = x.record(0x10, 1, 0).clone();
         x.section(0x10).push(again);
     });
-    c.model("TASKS-1 id is not the tgid", |x| x.record(0x10, 1, 0).id = 1);
+    c.model("TASKS-1 id is not the tgid", |x| {
+        x.record(0x10, 1, 0).id = 1
+    });
     c.model("TASKS-1 tgid 0", |x| {
         process(x, 1, 0);
         x.record(0x10, 1, 0).id = 0;
     });
     c.model("TASKS-2 session", |x| process(x, 4, 4_194_305));
     c.model("TASKS-3 more threads than tasks", |x| process(x, 12, 3));
-    c.model("TASKS-4 leader is not the first", |x| x.section(0x10).swap(1, 2));
+    c.model("TASKS-4 leader is not the first", |x| {
+        x.section(0x10).swap(1, 2)
+    });
     c.model("TASKS-4 a tid twice", |x| {
         let again = x.record(0x10, 2, 1).clone();
         x.section(0x10).push(again);
@@ -291,30 +427,50 @@ fn tasks(c: &mut Corpus) {
         task(x, 1, 1, 4_194_305);
         x.record(0x10, 2, 1).id = 4_194_305;
     });
-    c.model("TASKS-5 name of 16 bytes", |x| x.record(0x10, 2, 1).put(2, b"0123456789abcdef"));
-    c.model("TASKS-6 26 registers", |x| x.record(0x10, 2, 1).fields[2].payload.truncate(26 * 8));
+    c.model("TASKS-5 name of 16 bytes", |x| {
+        x.record(0x10, 2, 1).put(2, b"0123456789abcdef")
+    });
+    c.model("TASKS-6 26 registers", |x| {
+        x.record(0x10, 2, 1).fields[2].payload.truncate(26 * 8)
+    });
     c.model("TASKS-7 kernel code segment", |x| reg(x, 17, 0x10));
     c.model("TASKS-7 kernel stack segment", |x| reg(x, 20, 0x18));
     c.model("TASKS-7 I/O privilege in the flags", |x| reg(x, 18, 0x3246));
     c.model("TASKS-7 interrupts off", |x| reg(x, 18, 0x46));
     c.model("TASKS-7 data selector of 17 bits", |x| reg(x, 23, 0x1_0000));
-    c.model("TASKS-8 kernel address in rip", |x| reg(x, 16, 0xffff_8000_0000_0000));
-    c.model("TASKS-8 first address behind user space in fs_base", |x| reg(x, 21, 0x7fff_ffff_f000));
+    c.model("TASKS-8 kernel address in rip", |x| {
+        reg(x, 16, 0xffff_8000_0000_0000)
+    });
+    c.model("TASKS-8 first address behind user space in fs_base", |x| {
+        reg(x, 21, 0x7fff_ffff_f000)
+    });
     c.model("TASKS-8 non-canonical gs_base", |x| reg(x, 22, 1 << 47));
-    c.model("TASKS-9 state without header", |x| x.record(0x10, 2, 1).fields[3].payload.truncate(575));
-    c.model("TASKS-9 feature that the image does not have", |x| xstate(x, 512, 8));
+    c.model("TASKS-9 state without header", |x| {
+        x.record(0x10, 2, 1).fields[3].payload.truncate(575)
+    });
+    c.model("TASKS-9 feature that the image does not have", |x| {
+        xstate(x, 512, 8)
+    });
     c.model("TASKS-9 compacted layout", |x| xstate(x, 527, 0x80));
     c.model("TASKS-9 reserved bits of MXCSR", |x| xstate(x, 26, 1));
     c.model("TASKS-10 length of the robust list", |x| task(x, 1, 7, 25));
-    c.model("TASKS-10 rseq area in the kernel", |x| task(x, 1, 8, 0x7fff_ffff_f000));
-    c.model("TASKS-11 real-time priority without its policy", |x| task(x, 1, 17, 1));
+    c.model("TASKS-10 rseq area in the kernel", |x| {
+        task(x, 1, 8, 0x7fff_ffff_f000)
+    });
+    c.model("TASKS-11 real-time priority without its policy", |x| {
+        task(x, 1, 17, 1)
+    });
     c.model("TASKS-11 nice value", |x| task(x, 1, 16, 20));
     c.model("TASKS-12 no CPU", |x| x.record(0x10, 2, 1).put(22, &[0; 8]));
     c.model("TASKS-13 a switch is 2", |x| task(x, 1, 25, 2));
     c.model("TASKS-13 death signal", |x| task(x, 1, 24, 65));
     c.model("TASKS-13 oom_score_adj", |x| process(x, 11, 1001));
-    c.model("TASKS-14 relative program path", |x| x.record(0x10, 1, 0).put(6, b"bin/counter"));
-    c.model("TASKS-14 4097 bytes of arguments", |x| x.record(0x10, 1, 0).put(7, &[b'a'; 4097]));
+    c.model("TASKS-14 relative program path", |x| {
+        x.record(0x10, 1, 0).put(6, b"bin/counter")
+    });
+    c.model("TASKS-14 4097 bytes of arguments", |x| {
+        x.record(0x10, 1, 0).put(7, &[b'a'; 4097])
+    });
 }
 
 fn memory(c: &mut Corpus) {
@@ -325,9 +481,13 @@ fn memory(c: &mut Corpus) {
         x.section(0x11).push(again);
     });
     c.model("MEMORY-2 ids of areas", |x| x.record(0x11, 2, 3).id = 9);
-    c.model("MEMORY-3 end within a page", |x| vma(x, 3, 2, 0x7f00_0020_0008));
+    c.model("MEMORY-3 end within a page", |x| {
+        vma(x, 3, 2, 0x7f00_0020_0008)
+    });
     c.model("MEMORY-3 empty area", |x| vma(x, 3, 2, 0x7f00_0010_0000));
-    c.model("MEMORY-3 area in the kernel", |x| vma(x, 6, 2, 0x8000_0000_0000));
+    c.model("MEMORY-3 area in the kernel", |x| {
+        vma(x, 6, 2, 0x8000_0000_0000)
+    });
     c.model("MEMORY-4 areas overlap", |x| vma(x, 0, 2, 0x5555_5555_8000));
     c.model("MEMORY-5 protection", |x| vma(x, 0, 3, 8));
     c.model("MEMORY-5 protection key", |x| vma(x, 0, 9, 16));
@@ -335,62 +495,121 @@ fn memory(c: &mut Corpus) {
     c.model("MEMORY-6 file mapping without file", |x| vma(x, 0, 7, 0));
     c.model("MEMORY-7 mapped file does not exist", |x| vma(x, 0, 7, 3));
     c.model("MEMORY-7 program file does not exist", |x| mm(x, 14, 7));
-    c.model("MEMORY-8 mapped file twice", |x| x.record(0x11, 3, 1).id = 1);
+    c.model("MEMORY-8 mapped file twice", |x| {
+        x.record(0x11, 3, 1).id = 1
+    });
     c.model("MEMORY-9 offset within a page", |x| vma(x, 0, 6, 8));
-    c.model("MEMORY-9 offset that wraps around", |x| vma(x, 0, 6, u64::MAX - 0xfff));
-    c.model("MEMORY-10 relative path", |x| x.record(0x11, 3, 1).put(1, b"libc.so"));
-    c.model("MEMORY-10 nanoseconds", |x| x.record(0x11, 3, 1).set(4, 1_000_000_000));
-    c.model("MEMORY-11 heap ends before it starts", |x| mm(x, 6, 0x5555_5555_f000));
-    c.model("MEMORY-11 stack in the kernel", |x| mm(x, 7, 0xffff_ffff_8000_0000));
-    c.model("MEMORY-12 auxiliary vector of an odd number", |x| x.record(0x11, 1, 0).fields[11] = a(&[6, 4096, 0], 2));
+    c.model("MEMORY-9 offset that wraps around", |x| {
+        vma(x, 0, 6, u64::MAX - 0xfff)
+    });
+    c.model("MEMORY-10 relative path", |x| {
+        x.record(0x11, 3, 1).put(1, b"libc.so")
+    });
+    c.model("MEMORY-10 nanoseconds", |x| {
+        x.record(0x11, 3, 1).set(4, 1_000_000_000)
+    });
+    c.model("MEMORY-11 heap ends before it starts", |x| {
+        mm(x, 6, 0x5555_5555_f000)
+    });
+    c.model("MEMORY-11 stack in the kernel", |x| {
+        mm(x, 7, 0xffff_ffff_8000_0000)
+    });
+    c.model("MEMORY-12 auxiliary vector of an odd number", |x| {
+        x.record(0x11, 1, 0).fields[11] = a(&[6, 4096, 0], 2)
+    });
     c.model("MEMORY-13 core dump filter", |x| mm(x, 16, 1 << 32));
-    c.model("MEMORY-14 name of 256 bytes", |x| x.record(0x11, 2, 2).put(8, &[b'n'; 256]));
-    c.model("MEMORY-15 guard range within a page", |x| x.record(0x11, 4, 0).set(2, 0x5555_5556_f800));
-    c.model("MEMORY-16 guard range outside of the areas", |x| x.record(0x11, 4, 0).set(1, 0x5555_5555_f000));
+    c.model("MEMORY-14 name of 256 bytes", |x| {
+        x.record(0x11, 2, 2).put(8, &[b'n'; 256])
+    });
+    c.model("MEMORY-15 guard range within a page", |x| {
+        x.record(0x11, 4, 0).set(2, 0x5555_5556_f800)
+    });
+    c.model("MEMORY-16 guard range outside of the areas", |x| {
+        x.record(0x11, 4, 0).set(1, 0x5555_5555_f000)
+    });
 }
 
 fn files(c: &mut Corpus) {
     let file = |x: &mut Image, n, id, v| x.record(0x12, 2, n).set(id, v);
     let descriptor = |x: &mut Image, n, id, v| x.record(0x12, 3, n).set(id, v);
     c.model("FILES-1 no fs record", |x| drop(x.section(0x12).remove(0)));
-    c.model("FILES-1 relative working directory", |x| x.record(0x12, 1, 0).put(1, b"home"));
+    c.model("FILES-1 relative working directory", |x| {
+        x.record(0x12, 1, 0).put(1, b"home")
+    });
     c.model("FILES-1 umask", |x| x.record(0x12, 1, 0).set(3, 0o1000));
     c.model("FILES-2 ids of open files", |x| x.record(0x12, 2, 2).id = 7);
-    c.model("FILES-3 handled file without handler", |x| file(x, 3, 12, 0));
-    c.model("FILES-3 regular file with handler", |x| file(x, 2, 12, 0x13));
-    c.model("FILES-4 regular file without path", |x| x.record(0x12, 2, 2).put(2, b""));
-    c.model("FILES-4 path of 4096 bytes", |x| x.record(0x12, 2, 2).put(2, &[b'/'; 4096]));
+    c.model("FILES-3 handled file without handler", |x| {
+        file(x, 3, 12, 0)
+    });
+    c.model("FILES-3 regular file with handler", |x| {
+        file(x, 2, 12, 0x13)
+    });
+    c.model("FILES-4 regular file without path", |x| {
+        x.record(0x12, 2, 2).put(2, b"")
+    });
+    c.model("FILES-4 path of 4096 bytes", |x| {
+        x.record(0x12, 2, 2).put(2, &[b'/'; 4096])
+    });
     c.model("FILES-5 negative position", |x| file(x, 2, 4, u64::MAX));
-    c.model("FILES-6 regular file with the mode of a directory", |x| file(x, 2, 5, 0o040_755));
+    c.model("FILES-6 regular file with the mode of a directory", |x| {
+        file(x, 2, 5, 0o040_755)
+    });
     c.model("FILES-6 flags of 33 bits", |x| file(x, 2, 3, 1 << 32));
-    c.model("FILES-7 id of a descriptor", |x| x.record(0x12, 3, 1).id = 9);
-    c.model("FILES-7 descriptors descend", |x| x.section(0x12).swap(7, 8));
-    c.model("FILES-8 file of a descriptor does not exist", |x| descriptor(x, 2, 2, 7));
+    c.model("FILES-7 id of a descriptor", |x| {
+        x.record(0x12, 3, 1).id = 9
+    });
+    c.model("FILES-7 descriptors descend", |x| {
+        x.section(0x12).swap(7, 8)
+    });
+    c.model("FILES-8 file of a descriptor does not exist", |x| {
+        descriptor(x, 2, 2, 7)
+    });
     c.model("FILES-8 close-on-exec is 2", |x| descriptor(x, 2, 3, 2));
 }
 
 fn pipes(c: &mut Corpus) {
     c.model("PIPES-1 id of a pipe", |x| x.record(0x13, 1, 0).id = 2);
-    c.model("PIPES-2 capacity is no power of two", |x| x.record(0x13, 1, 0).set(1, 65537));
-    c.model("PIPES-3 unread bytes exceed the capacity", |x| x.record(0x13, 1, 0).set(3, 70000));
-    c.model("PIPES-4 buffers are shorter than the unread bytes", |x| x.record(0x13, 1, 0).set(3, 12));
-    c.model("PIPES-4 buffers are longer than the unread bytes", |x| x.record(0x13, 1, 0).set(3, 10));
-    c.model("PIPES-4 buffer of a pipe that does not exist", |x| x.record(0x13, 2, 1).set(1, 2));
-    c.model("PIPES-4 unread bytes without buffers", |x| x.section(0x13).retain(|r| r.kind != 2));
+    c.model("PIPES-2 capacity is no power of two", |x| {
+        x.record(0x13, 1, 0).set(1, 65537)
+    });
+    c.model("PIPES-3 unread bytes exceed the capacity", |x| {
+        x.record(0x13, 1, 0).set(3, 70000)
+    });
+    c.model("PIPES-4 buffers are shorter than the unread bytes", |x| {
+        x.record(0x13, 1, 0).set(3, 12)
+    });
+    c.model("PIPES-4 buffers are longer than the unread bytes", |x| {
+        x.record(0x13, 1, 0).set(3, 10)
+    });
+    c.model("PIPES-4 buffer of a pipe that does not exist", |x| {
+        x.record(0x13, 2, 1).set(1, 2)
+    });
+    c.model("PIPES-4 unread bytes without buffers", |x| {
+        x.section(0x13).retain(|r| r.kind != 2)
+    });
     c.model("PIPES-5 empty buffer", |x| {
-        x.section(0x13).insert(1, rec(2, 1, vec![u(1, 1), u(0, 4), b(b"", 0)]));
+        x.section(0x13)
+            .insert(1, rec(2, 1, vec![u(1, 1), u(0, 4), b(b"", 0)]));
         x.record(0x13, 2, 1).id = 2;
         x.record(0x13, 2, 2).id = 3;
     });
-    c.model("PIPES-5 number of a buffer", |x| x.record(0x13, 2, 1).id = 5);
+    c.model("PIPES-5 number of a buffer", |x| {
+        x.record(0x13, 2, 1).id = 5
+    });
     c.model("PIPES-6 end of a file that is no pipe", |x| {
         let end = x.record(0x13, 3, 0);
         end.id = 3;
         end.set(1, 3);
     });
-    c.model("PIPES-6 end of a pipe that does not exist", |x| x.record(0x13, 3, 0).set(2, 2));
-    c.model("PIPES-7 a pipe file without end", |x| drop(x.section(0x13).pop()));
-    c.model("PIPES-8 relative FIFO path", |x| x.record(0x13, 1, 0).put(2, b"fifo"));
+    c.model("PIPES-6 end of a pipe that does not exist", |x| {
+        x.record(0x13, 3, 0).set(2, 2)
+    });
+    c.model("PIPES-7 a pipe file without end", |x| {
+        drop(x.section(0x13).pop())
+    });
+    c.model("PIPES-8 relative FIFO path", |x| {
+        x.record(0x13, 1, 0).put(2, b"fifo")
+    });
 }
 
 fn signals(c: &mut Corpus) {
@@ -400,23 +619,47 @@ fn signals(c: &mut Corpus) {
         r.set(1, 9);
     });
     c.model("SIGNALS-1 actions descend", |x| x.section(0x14).swap(0, 1));
-    c.model("SIGNALS-2 SIGSTOP in the mask of a handler", |x| x.record(0x14, 1, 0).set(5, 1 << 18));
-    c.model("SIGNALS-2 SIGKILL is blocked", |x| x.record(0x14, 2, 0).set(2, 1 << 8));
-    c.model("SIGNALS-3 a task without record", |x| drop(x.section(0x14).remove(3)));
-    c.model("SIGNALS-3 other order than the tasks", |x| x.section(0x14).swap(2, 3));
-    c.model("SIGNALS-4 flags of the alternate stack", |x| x.record(0x14, 2, 0).set(7, 1));
-    c.model("SIGNALS-5 pending for a task that does not exist", |x| x.record(0x14, 3, 1).set(1, 1241));
-    c.model("SIGNALS-5 pending signal 65", |x| x.record(0x14, 3, 1).set(2, 65));
-    c.model("SIGNALS-6 siginfo of another signal", |x| x.record(0x14, 3, 1).fields[2].payload[0] = 35);
-    c.model("SIGNALS-6 siginfo of 127 bytes", |x| x.record(0x14, 3, 1).fields[2].payload.truncate(127));
+    c.model("SIGNALS-2 SIGSTOP in the mask of a handler", |x| {
+        x.record(0x14, 1, 0).set(5, 1 << 18)
+    });
+    c.model("SIGNALS-2 SIGKILL is blocked", |x| {
+        x.record(0x14, 2, 0).set(2, 1 << 8)
+    });
+    c.model("SIGNALS-3 a task without record", |x| {
+        drop(x.section(0x14).remove(3))
+    });
+    c.model("SIGNALS-3 other order than the tasks", |x| {
+        x.section(0x14).swap(2, 3)
+    });
+    c.model("SIGNALS-4 flags of the alternate stack", |x| {
+        x.record(0x14, 2, 0).set(7, 1)
+    });
+    c.model("SIGNALS-5 pending for a task that does not exist", |x| {
+        x.record(0x14, 3, 1).set(1, 1241)
+    });
+    c.model("SIGNALS-5 pending signal 65", |x| {
+        x.record(0x14, 3, 1).set(2, 65)
+    });
+    c.model("SIGNALS-6 siginfo of another signal", |x| {
+        x.record(0x14, 3, 1).fields[2].payload[0] = 35
+    });
+    c.model("SIGNALS-6 siginfo of 127 bytes", |x| {
+        x.record(0x14, 3, 1).fields[2].payload.truncate(127)
+    });
 }
 
 fn creds_limits_stats(c: &mut Corpus) {
     let cred = |x: &mut Image, id, v| x.record(0x15, 1, 0).set(id, v);
-    c.model("CREDS-1 credentials of another process", |x| x.record(0x15, 1, 0).id = 1);
+    c.model("CREDS-1 credentials of another process", |x| {
+        x.record(0x15, 1, 0).id = 1
+    });
     c.model("CREDS-2 user id of all ones", |x| cred(x, 1, 0xffff_ffff));
-    c.model("CREDS-3 groups descend", |x| x.record(0x15, 1, 0).fields[8] = a(&[100, 27], 10));
-    c.model("CREDS-4 effective capability that is not permitted", |x| cred(x, 12, 1));
+    c.model("CREDS-3 groups descend", |x| {
+        x.record(0x15, 1, 0).fields[8] = a(&[100, 27], 10)
+    });
+    c.model("CREDS-4 effective capability that is not permitted", |x| {
+        cred(x, 12, 1)
+    });
     c.model("CREDS-4 ambient capability that is not inheritable", |x| {
         cred(x, 11, 1);
         cred(x, 14, 1);
@@ -428,7 +671,9 @@ fn creds_limits_stats(c: &mut Corpus) {
         r.set(1, 16);
     });
     c.model("LIMITS-1 limits descend", |x| x.section(0x16).swap(0, 1));
-    c.model("LIMITS-2 soft limit above the hard one", |x| x.record(0x16, 1, 13).set(2, 1));
+    c.model("LIMITS-2 soft limit above the hard one", |x| {
+        x.record(0x16, 1, 13).set(2, 1)
+    });
     c.model("STATS-1 two stats records", |x| {
         let again = x.stats[0].clone();
         x.stats.push(again);
@@ -439,7 +684,8 @@ fn creds_limits_stats(c: &mut Corpus) {
 }
 
 fn unsupported(c: &mut Corpus) {
-    let mut block = |name, at, bytes: &[u8]| c.other(name, Expect::Unsupported, with_block(at, bytes));
+    let mut block =
+        |name, at, bytes: &[u8]| c.other(name, Expect::Unsupported, with_block(at, bytes));
     block("unsupported major version", 12, &[2]);
     block("unsupported incompatible feature", 24, &[1]);
     block("unsupported machine", 28, &[183]);
@@ -460,23 +706,47 @@ fn unsupported(c: &mut Corpus) {
         new.section = 0x17;
         x.insert(9, new);
     });
-    chunks("unsupported kind of a run", &|x| find(x, b"PAGE").table.as_mut().expect("table")[12] = 2);
+    chunks("unsupported kind of a run", &|x| {
+        find(x, b"PAGE").table.as_mut().expect("table")[12] = 2
+    });
     let mut model = |name, change: &dyn Fn(&mut Image)| {
         let mut image = process();
         change(&mut image);
         c.other(name, Expect::Unsupported, image.bytes());
     };
-    model("unsupported wire type", &|x| x.record(0x16, 1, 3).fields[1].wire = 6);
-    model("unsupported field", &|x| x.record(0x16, 1, 3).fields.push(u(0, 1)));
-    model("unsupported record type", &|x| x.section(0x16).push(rec(2, 1, vec![u(0, 1)])));
-    model("unsupported section version", &|x| x.record(1, 2, 3).set(4, 2));
-    model("unsupported scheduling policy", &|x| x.record(0x10, 2, 1).set(15, 7));
-    model("unsupported interrupted call", &|x| x.record(0x10, 2, 1).set(12, 5));
-    model("unsupported kind of area", &|x| x.record(0x11, 2, 6).set(5, 4));
-    model("unsupported flag of an area", &|x| x.record(0x11, 2, 6).set(4, 131_072));
-    model("unsupported kind of open file", &|x| x.record(0x12, 2, 2).set(1, 8));
-    model("unsupported flag of a pipe buffer", &|x| x.record(0x13, 2, 0).set(2, 2));
-    model("unsupported capability", &|x| x.record(0x15, 1, 0).set(13, 1 << 41));
+    model("unsupported wire type", &|x| {
+        x.record(0x16, 1, 3).fields[1].wire = 6
+    });
+    model("unsupported field", &|x| {
+        x.record(0x16, 1, 3).fields.push(u(0, 1))
+    });
+    model("unsupported record type", &|x| {
+        x.section(0x16).push(rec(2, 1, vec![u(0, 1)]))
+    });
+    model("unsupported section version", &|x| {
+        x.record(1, 2, 3).set(4, 2)
+    });
+    model("unsupported scheduling policy", &|x| {
+        x.record(0x10, 2, 1).set(15, 7)
+    });
+    model("unsupported interrupted call", &|x| {
+        x.record(0x10, 2, 1).set(12, 5)
+    });
+    model("unsupported kind of area", &|x| {
+        x.record(0x11, 2, 6).set(5, 4)
+    });
+    model("unsupported flag of an area", &|x| {
+        x.record(0x11, 2, 6).set(4, 131_072)
+    });
+    model("unsupported kind of open file", &|x| {
+        x.record(0x12, 2, 2).set(1, 8)
+    });
+    model("unsupported flag of a pipe buffer", &|x| {
+        x.record(0x13, 2, 0).set(2, 2)
+    });
+    model("unsupported capability", &|x| {
+        x.record(0x15, 1, 0).set(13, 1 << 41)
+    });
 }
 
 fn over_limit(c: &mut Corpus) {
@@ -485,7 +755,9 @@ fn over_limit(c: &mut Corpus) {
         change(&mut image);
         c.other(name, Expect::OverLimit, image.bytes());
     };
-    model("over limit threads", &|x| x.record(0x10, 1, 0).set(12, 32769));
+    model("over limit threads", &|x| {
+        x.record(0x10, 1, 0).set(12, 32769)
+    });
     model("over limit descriptor", &|x| {
         let r = x.record(0x12, 3, 6);
         r.id = 1_048_577;
@@ -504,18 +776,34 @@ fn over_limit(c: &mut Corpus) {
     });
     let mut chunks = process().chunks();
     chunks[8].stored_len = Some((1 << 20) + 8);
-    c.other("over limit chunk", Expect::OverLimit, assemble(&superblock(), &chunks));
+    c.other(
+        "over limit chunk",
+        Expect::OverLimit,
+        assemble(&superblock(), &chunks),
+    );
     let mut chunks = process().chunks();
     find(&mut chunks, b"PAGE").items = 169;
-    c.other("over limit runs", Expect::OverLimit, assemble(&superblock(), &chunks));
+    c.other(
+        "over limit runs",
+        Expect::OverLimit,
+        assemble(&superblock(), &chunks),
+    );
     let mut chunks = process().chunks();
-    let at = chunks.iter().position(|c| &c.code == b"PAD_").expect("padding") + 1;
+    let at = chunks
+        .iter()
+        .position(|c| &c.code == b"PAD_")
+        .expect("padding")
+        + 1;
     for seq in (1..=16).rev() {
         let mut pad = Chunk::new(b"PAD_", vec![0; 4096 - 64]);
         pad.seq = seq;
         chunks.insert(at, pad);
     }
-    c.other("over limit padding", Expect::OverLimit, assemble(&superblock(), &chunks));
+    c.other(
+        "over limit padding",
+        Expect::OverLimit,
+        assemble(&superblock(), &chunks),
+    );
 }
 
 fn damaged(c: &mut Corpus) {
@@ -526,11 +814,30 @@ fn damaged(c: &mut Corpus) {
         bytes
     };
     c.other("checksum of the superblock", Expect::Checksum, flip(90));
-    c.other("checksum of a chunk header", Expect::Checksum, flip(4096 + 40));
-    c.other("checksum of metadata", Expect::Checksum, flip(4096 + 64 + 100));
-    let pages = good.windows(8).position(|w| w == b"CHNKPAGE").expect("page data");
-    c.other("checksum of a run table", Expect::Checksum, flip(pages + 64));
-    c.other("checksum of page data", Expect::Checksum, flip(pages + 4096 + 5));
+    c.other(
+        "checksum of a chunk header",
+        Expect::Checksum,
+        flip(4096 + 40),
+    );
+    c.other(
+        "checksum of metadata",
+        Expect::Checksum,
+        flip(4096 + 64 + 100),
+    );
+    let pages = good
+        .windows(8)
+        .position(|w| w == b"CHNKPAGE")
+        .expect("page data");
+    c.other(
+        "checksum of a run table",
+        Expect::Checksum,
+        flip(pages + 64),
+    );
+    c.other(
+        "checksum of page data",
+        Expect::Checksum,
+        flip(pages + 4096 + 5),
+    );
     let mut cut = |name, len: usize| c.other(name, Expect::Truncated, good[..len].to_vec());
     cut("truncated to nothing", 0);
     cut("truncated superblock", 4095);
@@ -540,11 +847,20 @@ fn damaged(c: &mut Corpus) {
     cut("truncated end", good.len() - 1);
     let mut chunks = process().chunks();
     chunks[8].body[4..8].copy_from_slice(&4096_u32.to_le_bytes());
-    c.other("truncated record", Expect::Truncated, assemble(&superblock(), &chunks));
+    c.other(
+        "truncated record",
+        Expect::Truncated,
+        assemble(&superblock(), &chunks),
+    );
     let mut image = process();
     image.record(0x16, 1, 3).extra_fields = 1;
     c.other("truncated field", Expect::Truncated, image.bytes());
     let mut image: Image = process();
-    image.pages.push(Pages { section: 0x12, owner: 6, runs: vec![(8192, 1, 1)], data: Vec::new() });
+    image.pages.push(Pages {
+        section: 0x12,
+        owner: 6,
+        runs: vec![(8192, 1, 1)],
+        data: Vec::new(),
+    });
     c.rule("PAGE-11 zero run behind the end of the file", image.bytes());
 }

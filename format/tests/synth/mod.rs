@@ -10,6 +10,8 @@
 //!
 //! Used by the tests of `cr-format` and `crimg` and by the seeds of the fuzzer.
 #![allow(dead_code, unused_imports)] // Each user takes a part of it.
+#![allow(clippy::type_complexity, clippy::too_many_arguments)] // Plain tables of literals.
+#![allow(clippy::manual_is_multiple_of)] // Newer than the rustc of the format crate.
 
 mod bad;
 mod process;
@@ -19,8 +21,22 @@ pub use process::process;
 /// CRC-32, half a byte at a time.
 pub fn crc(bytes: &[u8]) -> u32 {
     const NIBBLE: [u32; 16] = [
-        0x0000_0000, 0x1db7_1064, 0x3b6e_20c8, 0x26d9_30ac, 0x76dc_4190, 0x6b6b_51f4, 0x4db2_6158, 0x5005_713c,
-        0xedb8_8320, 0xf00f_9344, 0xd6d6_a3e8, 0xcb61_b38c, 0x9b64_c2b0, 0x86d3_d2d4, 0xa00a_e278, 0xbdbd_f21c,
+        0x0000_0000,
+        0x1db7_1064,
+        0x3b6e_20c8,
+        0x26d9_30ac,
+        0x76dc_4190,
+        0x6b6b_51f4,
+        0x4db2_6158,
+        0x5005_713c,
+        0xedb8_8320,
+        0xf00f_9344,
+        0xd6d6_a3e8,
+        0xcb61_b38c,
+        0x9b64_c2b0,
+        0x86d3_d2d4,
+        0xa00a_e278,
+        0xbdbd_f21c,
     ];
     let mut c = u32::MAX;
     for &b in bytes {
@@ -43,7 +59,13 @@ pub struct Field {
 }
 
 fn field(wire: u8, hint: u8, payload: Vec<u8>) -> Field {
-    Field { id: None, wire, hint, payload, padding: 0 }
+    Field {
+        id: None,
+        wire,
+        hint,
+        payload,
+        padding: 0,
+    }
 }
 pub fn u(v: u64, hint: u8) -> Field {
     field(1, hint, v.to_le_bytes().to_vec())
@@ -74,7 +96,14 @@ pub struct Rec {
 }
 
 pub fn rec(kind: u16, id: u32, fields: Vec<Field>) -> Rec {
-    Rec { kind, flags: 0, id, spare: 0, fields, extra_fields: 0 }
+    Rec {
+        kind,
+        flags: 0,
+        id,
+        spare: 0,
+        fields,
+        extra_fields: 0,
+    }
 }
 
 impl Rec {
@@ -132,11 +161,20 @@ pub struct Image {
 impl Image {
     /// The records of a section.
     pub fn section(&mut self, id: u16) -> &mut Vec<Rec> {
-        &mut self.sections.iter_mut().find(|s| s.0 == id).expect("section").2
+        &mut self
+            .sections
+            .iter_mut()
+            .find(|s| s.0 == id)
+            .expect("section")
+            .2
     }
     /// The n-th record of a type.
     pub fn record(&mut self, section: u16, kind: u16, n: usize) -> &mut Rec {
-        self.section(section).iter_mut().filter(|r| r.kind == kind).nth(n).expect("record")
+        self.section(section)
+            .iter_mut()
+            .filter(|r| r.kind == kind)
+            .nth(n)
+            .expect("record")
     }
 
     /// The chunks in front of the index.
@@ -148,7 +186,10 @@ impl Image {
         let end: usize = 4096 + out.iter().map(|c| c.len()).sum::<usize>();
         if !self.pages.is_empty() && end % 4096 != 0 {
             let gap = 4096 - end % 4096;
-            out.push(Chunk::new(b"PAD_", vec![0; if gap < 64 { gap + 4096 - 64 } else { gap - 64 }]));
+            out.push(Chunk::new(
+                b"PAD_",
+                vec![0; if gap < 64 { gap + 4096 - 64 } else { gap - 64 }],
+            ));
         }
         for p in &self.pages {
             let mut c = Chunk::new(b"PAGE", p.data.clone());
@@ -163,7 +204,8 @@ impl Image {
             }
             table.resize(4032, 0);
             c.table = Some(table);
-            let same = |o: &&Chunk| &o.code == b"PAGE" && o.section == c.section && o.owner == c.owner;
+            let same =
+                |o: &&Chunk| &o.code == b"PAGE" && o.section == c.section && o.owner == c.owner;
             c.seq = out.iter().filter(same).count() as u32;
             out.push(c);
         }
@@ -250,7 +292,10 @@ impl Chunk {
     fn header(&self) -> Vec<u8> {
         let stored = self.stored_len.unwrap_or(self.body.len() as u32);
         let payload_crc = self.payload_crc.unwrap_or_else(|| crc(&self.body));
-        let table_crc = self.table_crc.or(self.table.as_ref().map(|t| crc(t))).unwrap_or(0);
+        let table_crc = self
+            .table_crc
+            .or(self.table.as_ref().map(|t| crc(t)))
+            .unwrap_or(0);
         let mut h = Vec::new();
         h.extend(self.magic);
         h.extend(self.code);
@@ -372,4 +417,54 @@ pub fn join(superblock: &[u8], chunks: &[Chunk]) -> Vec<u8> {
         out.extend(c.bytes());
     }
     out
+}
+
+/// Index and end of an image whose chunks are not kept in memory.
+pub struct Offsets {
+    entries: Vec<u8>,
+    chain: Vec<u8>,
+}
+
+impl Offsets {
+    /// Begins with `chunks` behind the superblock.
+    pub fn new(superblock: &[u8], chunks: &[Chunk]) -> Self {
+        let mut list = Self {
+            entries: Vec::new(),
+            chain: crc(superblock).to_le_bytes().to_vec(),
+        };
+        let mut at = 4096;
+        for c in chunks {
+            list.push(c, at);
+            at += c.len() as u64;
+        }
+        list
+    }
+    /// Adds a chunk whose header is at `offset`.
+    pub fn push(&mut self, chunk: &Chunk, offset: u64) {
+        self.entries.extend(chunk.index_entry(offset));
+        self.chain.extend(&chunk.header()[60..]);
+    }
+    /// The bytes of index and end, which begin at `at`.
+    pub fn finish(mut self, at: u64) -> Vec<u8> {
+        let mut chunks = self.entries.len() as u64 / 48;
+        let mut out = Vec::new();
+        for (seq, piece) in self.entries.chunks(21845 * 48).enumerate() {
+            let mut c = Chunk::new(b"INDX", piece.to_vec());
+            (c.seq, c.items) = (seq as u32, (piece.len() / 48) as u32);
+            self.chain.extend(&c.header()[60..]);
+            out.extend(c.bytes());
+            chunks += 1;
+        }
+        let len = out.len() as u64;
+        let mut body = Vec::new();
+        for n in [at, len, chunks, at + len + 128] {
+            body.extend(n.to_le_bytes());
+        }
+        body.extend(crc(&self.chain).to_le_bytes());
+        body.resize(64, 0);
+        let mut c = Chunk::new(b"END_", body);
+        c.flags = 1;
+        out.extend(c.bytes());
+        out
+    }
 }

@@ -21,7 +21,11 @@ fn all(values: &[u64], hint: u8) -> Vec<Field> {
 }
 
 fn section(id: u32, word: &str, critical: u64, module: &str) -> Rec {
-    rec(2, id, vec![t(word, NONE), u(critical, DEC), t(module, NONE), u(1, DEC)])
+    rec(
+        2,
+        id,
+        vec![t(word, NONE), u(critical, DEC), t(module, NONE), u(1, DEC)],
+    )
 }
 
 fn image() -> Vec<Rec> {
@@ -63,7 +67,18 @@ fn image() -> Vec<Rec> {
 fn schema() -> Vec<Rec> {
     vec![
         rec(1, 1, vec![u(0x16, HEX), u(1, DEC), t("limit", NONE)]),
-        rec(2, 2, vec![u(0x16, HEX), u(1, DEC), u(1, DEC), t("resource", NONE), u(1, DEC), u(1, DEC)]),
+        rec(
+            2,
+            2,
+            vec![
+                u(0x16, HEX),
+                u(1, DEC),
+                u(1, DEC),
+                t("resource", NONE),
+                u(1, DEC),
+                u(1, DEC),
+            ],
+        ),
     ]
 }
 
@@ -154,7 +169,16 @@ pub const AREAS: [(u64, u64, u64, u64, u64, u64, u64, &str); 7] = [
     (0x5555_5556_0000, 0x5555_5557_0000, 3, 0, 0, 0, 0, "[heap]"),
     (0x7f00_0010_0000, 0x7f00_0020_0000, 5, 0, 1, 0x2_6000, 2, ""),
     (0x7f00_0030_0000, 0x7f00_0031_0000, 3, 1, 2, 0, 1, ""),
-    (0x7ffd_1232_5000, 0x7ffd_1234_6000, 3, 2 | 32768, 0, 0, 0, "[stack]"),
+    (
+        0x7ffd_1232_5000,
+        0x7ffd_1234_6000,
+        3,
+        2 | 32768,
+        0,
+        0,
+        0,
+        "[stack]",
+    ),
     (0x7ffd_123f_e000, 0x7ffd_1240_0000, 5, 0, 3, 0, 0, "[vdso]"),
 ];
 
@@ -176,7 +200,15 @@ fn memory() -> Vec<Rec> {
         HEX,
     );
     mm.push(a(&[33, 0x7ffd_123f_e000, 6, 4096, 0, 0], HEX));
-    mm.extend([u(0x7ffd_123f_e000, HEX), u(1, DEC), u(0, DEC), u(0x33, HEX), u(0x1234_5678, HEX), u(0, DEC), u(0, DEC)]);
+    mm.extend([
+        u(0x7ffd_123f_e000, HEX),
+        u(1, DEC),
+        u(0, DEC),
+        u(0x33, HEX),
+        u(0x1234_5678, HEX),
+        u(0, DEC),
+        u(0, DEC),
+    ]);
     let mut out = vec![rec(1, 1, mm)];
     let file = |id, path, build_id: &[u8]| {
         rec(
@@ -214,11 +246,24 @@ fn memory() -> Vec<Rec> {
             ],
         ));
     }
-    out.push(rec(4, 1, vec![u(0x5555_5556_f000, HEX), u(0x5555_5557_0000, HEX)]));
+    out.push(rec(
+        4,
+        1,
+        vec![u(0x5555_5556_f000, HEX), u(0x5555_5557_0000, HEX)],
+    ));
     out
 }
 
-fn file(id: u32, kind: u64, path: &str, flags: u64, mode: u64, size: u64, handler: u64, what: &str) -> Rec {
+fn file(
+    id: u32,
+    kind: u64,
+    path: &str,
+    flags: u64,
+    mode: u64,
+    size: u64,
+    handler: u64,
+    what: &str,
+) -> Rec {
     rec(
         2,
         id,
@@ -242,12 +287,31 @@ fn file(id: u32, kind: u64, path: &str, flags: u64, mode: u64, size: u64, handle
 }
 
 fn files() -> Vec<Rec> {
-    let descriptor = |fd: u32, file, cloexec| rec(3, fd + 1, vec![u(fd.into(), DEC), u(file, DEC), u(cloexec, DEC)]);
+    let descriptor = |fd: u32, file, cloexec| {
+        rec(
+            3,
+            fd + 1,
+            vec![u(fd.into(), DEC), u(file, DEC), u(cloexec, DEC)],
+        )
+    };
     vec![
-        rec(1, 1, vec![t("/home/user", PATH), t("/", PATH), u(0o22, OCT)]),
+        rec(
+            1,
+            1,
+            vec![t("/home/user", PATH), t("/", PATH), u(0o22, OCT)],
+        ),
         file(1, 3, "/dev/null", 0o100_002, 0o020_666, 0, 0, ""),
         file(2, 7, "", 0o2, 0o020_620, 0, 0, "terminal /dev/pts/3"),
-        file(3, 1, "/var/log/counter.log", 0o102_001, 0o100_644, 17, 0, ""),
+        file(
+            3,
+            1,
+            "/var/log/counter.log",
+            0o102_001,
+            0o100_644,
+            17,
+            0,
+            "",
+        ),
         file(4, 6, "pipe:[81234]", 0o0, 0o010_600, 0, 0x13, ""),
         file(5, 6, "pipe:[81234]", 0o1, 0o010_600, 0, 0x13, ""),
         file(6, 5, "/tmp/scratch (deleted)", 0o2, 0o100_600, 5000, 0, ""),
@@ -290,13 +354,23 @@ fn signals() -> Vec<Rec> {
     let pending = |id, tid: u64, signo: u32| {
         let mut info = signo.to_le_bytes().to_vec();
         info.resize(128, 0);
-        rec(3, id, vec![u(tid, DEC), u(signo.into(), DEC), b(&info, NONE)])
+        rec(
+            3,
+            id,
+            vec![u(tid, DEC), u(signo.into(), DEC), b(&info, NONE)],
+        )
     };
     let action = |signo: u32, handler, flags| {
         rec(
             1,
             signo,
-            vec![u(signo.into(), DEC), u(handler, HEX), u(flags, HEX), u(0x7f00_0011_0000, HEX), u(0, SIGSET)],
+            vec![
+                u(signo.into(), DEC),
+                u(handler, HEX),
+                u(flags, HEX),
+                u(0x7f00_0011_0000, HEX),
+                u(0, SIGSET),
+            ],
         )
     };
     vec![
@@ -317,7 +391,8 @@ fn creds() -> Vec<Rec> {
 }
 
 fn limits() -> Vec<Rec> {
-    let limit = |n: u32, soft, hard| rec(1, n + 1, vec![u(n.into(), DEC), u(soft, DEC), u(hard, DEC)]);
+    let limit =
+        |n: u32, soft, hard| rec(1, n + 1, vec![u(n.into(), DEC), u(soft, DEC), u(hard, DEC)]);
     (0..16)
         .map(|n| match n {
             3 => limit(n, 8 << 20, u64::MAX),
@@ -352,14 +427,32 @@ pub fn process() -> Image {
             Pages {
                 section: 0x11,
                 owner: 1,
-                runs: vec![(0x5555_5555_7000, 1, 0), (0x5555_5556_0000, 2, 0), (0x5555_5556_2000, 4, 1)],
+                runs: vec![
+                    (0x5555_5555_7000, 1, 0),
+                    (0x5555_5556_0000, 2, 0),
+                    (0x5555_5556_2000, 4, 1),
+                ],
                 data: stored(&[1, 2, 3]),
             },
-            Pages { section: 0x11, owner: 1, runs: vec![(0x7ffd_1234_5000, 1, 0)], data: stored(&[4]) },
-            Pages { section: 0x12, owner: 6, runs: vec![(0, 2, 0)], data: stored(&[5, 6]) },
+            Pages {
+                section: 0x11,
+                owner: 1,
+                runs: vec![(0x7ffd_1234_5000, 1, 0)],
+                data: stored(&[4]),
+            },
+            Pages {
+                section: 0x12,
+                owner: 6,
+                runs: vec![(0, 2, 0)],
+                data: stored(&[5, 6]),
+            },
         ],
         stats: vec![
-            rec(1, 1, vec![u(3_210_000, NS), u(6, DEC), u(4, DEC), u(6 * 4096, DEC)]),
+            rec(
+                1,
+                1,
+                vec![u(3_210_000, NS), u(6, DEC), u(4, DEC), u(6 * 4096, DEC)],
+            ),
             rec(2, 2, vec![u(1, DEC), u(0, DEC)]),
             rec(2, 3, vec![u(2, DEC), u(4, DEC)]),
             rec(2, 6, vec![u(1, DEC), u(0, DEC)]),

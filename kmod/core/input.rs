@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Reading the image from the caller's descriptor: file, pipe or socket, strictly forward.
+//!
+//! Each byte is read once: metadata into kernel buffers that are checked there and used from there,
+//! page data straight into the pages of the half-built process, its checksum taken over what arrived.
+//! `cr_format::stream::Validator` decides; buffers grow only with bytes that were really read.
+
+use crate::{output::crc, session::Session};
+use cr_format::{
+    runs::RunKind,
+    sections as words,
+    stream::{Next, Validator},
+    validate::MetaSet,
+};
+use crkit::{bindings as b, sys::file::FileRef};
+use kernel::{alloc::flags::GFP_KERNEL_ACCOUNT, prelude::*};
+
+/// Records of all sections of one image.
+pub(crate) struct Sections(KVec<(u16, KVVec<u8>)>);
+
+impl Sections {
+    /// The records of section `id`, empty if there are none.
+    pub(crate) fn get(&self, id: u16) -> &[u8] {
+        self.0.iter().find(|s| s.0 == id).map_or(&[], |s| &s.1)
+    }
+
+    fn append(&mut self, id: u16, bytes: &[u8]) -> Result {
+        if let Some(s) = self.0.iter_mut().find(|s| s.0 == id) {
+            return Ok(s.1.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?);
+        }
+        let mut v = KVVec::new();
+        v.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
+        Ok(self.0.push((id, v), GFP_KERNEL)?)
+    }
+}
+
+impl MetaSet for Sections {
+    fn section(&self, id: u16) -> &[u8] {
+        self.get(id)
+    }
+}
+
+/// One PAGE chunk whose data comes next.
+pub(crate) struct PageChunk {
+    /// Section it belongs to.
+    pub(crate) section: u16,
+    /// Owner within the section.
+    pub(crate) owner: u32,
+    /// Its runs.
+    pub(crate) runs: KVec<b::cr_run>,
+}
+
+/// What the reader has got ahead of its user.
+enum Ahead {
+    /// Nothing: the next header is to be read.
+    Nothing,
+    /// A header has been taken; this must be read for it.
+    Header(Next),
+}
+
+/// An image being read.
+pub(crate) struct Input {
+    file: FileRef,
+    pos: i64,
+    validator: Validator,
+    ahead: Ahead,
+    restartable: bool,
+    /// Payload of the chunk being read.
+    buffer: KVVec<u8>,
+    /// Page data of the current chunk: bytes still to come, checksum so far.
+    left: u64,
+    sum: u32,
+    vec: KVec<b::bio_vec>,
+}
+
+// SAFETY: the page pointers in `vec` are only used inside one call that holds references to the pages.
+unsafe impl Send for Input {}
+
+impl Input {
+    /// Prepares reading from `file` at its current position.
+    ///
+    /// # Errors
+    /// `EBADF` when it is not open for reading.
+    pub(crate) fn new(file: FileRef) -> Result<Self> {
+        if file.fmode() & b::CR_FMODE_READ == 0 {
+            return Err(EBADF);
+        }
+        Ok(Self {
+            pos: file.pos(),
+            file,
+            validator: Validator::with_crc(crc),
+            ahead: Ahead::Nothing,
+            restartable: false,
+            buffer: KVVec::new(),
+            left: 0,
+            sum: 0,
+            vec: KVec::with_capacity(b::CR_PAGES_PER_CHUNK as usize, GFP_KERNEL)?,
+        })
+    }
+
+    /// Does the superblock allow a restart?
+    pub(crate) fn is_restartable(&self) -> bool {
+        self.restartable
+    }
+    /// Bytes read so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.validator.offset()
+    }
+    /// Pages with contents read so far.
+    pub(crate) fn pages(&self) -> u64 {
+        self.validator.page_counts().0
+    }
+
+    /// Reads superblock and metadata, up to the first chunk that is something else.
+    pub(crate) fn read_meta(&mut self, s: &Session) -> Result<Sections> {
+        let mut page = KBox::new([0u8; 4096], GFP_KERNEL)?;
+        self.read(s, &mut *page)?;
+        let sb = self.validator.superblock(&page).map_err(|e| s.fail_format(e))?;
+        self.restartable = sb.is_restartable();
+        let mut sections = Sections(KVec::new());
+        loop {
+            let next = self.header(s)?;
+            if self.validator.is_meta_complete() {
+                self.ahead = Ahead::Header(next);
+                return Ok(sections);
+            }
+            let section = self.validator.header().map_or(0, |h| h.section);
+            let Next::Payload(len) = next else { return Err(EUCLEAN) };
+            self.payload(s, len)?;
+            sections.append(section, &self.buffer)?;
+        }
+    }
+
+    /// The next PAGE chunk; `None` when no more follow, with the header behind them kept.
+    pub(crate) fn next_page_chunk(&mut self, s: &Session) -> Result<Option<PageChunk>> {
+        loop {
+            let next = match core::mem::replace(&mut self.ahead, Ahead::Nothing) {
+                Ahead::Header(n) => n,
+                Ahead::Nothing => self.header(s)?,
+            };
+            match next {
+                Next::RunTable => return self.run_table(s).map(Some),
+                Next::Payload(len) => {
+                    let h = self.validator.header();
+                    if h.is_some_and(|h| h.chunk_type == cr_format::chunk::ChunkType::Pad) {
+                        self.payload(s, len)?;
+                        continue;
+                    }
+                    self.ahead = Ahead::Header(next);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn run_table(&mut self, s: &Session) -> Result<PageChunk> {
+        let mut table = KBox::new([0u8; cr_format::runs::TABLE_LEN], GFP_KERNEL)?;
+        self.read(s, &mut *table)?;
+        let (section, owner) = self.validator.header().map_or((0, 0), |h| (h.section, h.owner));
+        let runs = self.validator.run_table(&table).map_err(|e| s.fail_format(e))?;
+        let mut list = KVec::with_capacity(runs.len(), GFP_KERNEL)?;
+        for r in runs.iter() {
+            let zero = u32::from(r.kind == RunKind::Zero);
+            list.push(b::cr_run { start: r.start, npages: r.npages, zero }, GFP_KERNEL)?;
+        }
+        self.left = runs.stored_bytes();
+        self.sum = 0;
+        Ok(PageChunk { section, owner, runs: list })
+    }
+
+    /// Reads page data into pages.
+    ///
+    /// # Safety
+    /// `pages` are `n` referenced pages that nobody else writes.
+    pub(crate) unsafe fn read_pages(&mut self, pages: *const *mut b::page, n: u32) -> Result {
+        if n == 0 {
+            return Ok(());
+        }
+        let bytes = u64::from(n).saturating_mul(4096);
+        if n > b::CR_PAGES_PER_CHUNK || bytes > self.left {
+            return Err(EINVAL);
+        }
+        // SAFETY: `n` pointers by the caller's promise.
+        let list = unsafe { core::slice::from_raw_parts(pages, n as usize) };
+        self.vec.clear();
+        for p in list {
+            let mut entry = b::bio_vec::default();
+            // SAFETY: a referenced page.
+            unsafe { b::crs_bvec_set(&mut entry, *p, 4096, 0) };
+            self.vec.push(entry, GFP_KERNEL)?;
+        }
+        let mut iter = b::iov_iter::default();
+        // SAFETY: `vec` holds that many entries of referenced pages and is not changed while in use.
+        unsafe { b::iov_iter_bvec(&mut iter, b::CR_ITER_DEST, self.vec.as_ptr(), self.vec.len(), bytes as usize) };
+        let got = self.read_iter(&mut iter, bytes as usize)?;
+        if (got as u64) < bytes {
+            return Err(EUCLEAN);
+        }
+        for p in list {
+            // SAFETY: a referenced page; unmapped right after.
+            unsafe {
+                let k = b::crs_kmap_local(*p).cast::<u8>();
+                self.sum = crc(self.sum, core::slice::from_raw_parts(k, 4096));
+                b::crs_kunmap_local(k.cast());
+            }
+        }
+        self.left = self.left.saturating_sub(bytes);
+        Ok(())
+    }
+
+    /// Checks the chunk whose page data has been read.
+    pub(crate) fn finish_page_chunk(&mut self, s: &Session) -> Result {
+        if self.left != 0 {
+            return Err(s.fail(EINVAL, "core", b"an extension did not take all page data of a chunk", ""));
+        }
+        let sum = self.sum;
+        self.validator.page_data_crc(sum).map_err(|e| s.fail_format(e))
+    }
+
+    /// Reads the rest of the image behind the page data and checks that nothing follows.
+    pub(crate) fn finish(&mut self, s: &Session) -> Result {
+        loop {
+            if self.validator.is_complete() {
+                break;
+            }
+            let next = match core::mem::replace(&mut self.ahead, Ahead::Nothing) {
+                Ahead::Header(n) => n,
+                Ahead::Nothing => self.header(s)?,
+            };
+            let Next::Payload(len) = next else { return Err(EUCLEAN) };
+            // Records behind the pages are ancillary: checked, not used.
+            self.payload(s, len)?;
+            let section = self.validator.header().map_or(0, |h| h.section);
+            if section != 0 && section != words::STATS {
+                for r in cr_format::records(&self.buffer) {
+                    r.map_err(|e| s.fail_format(e))?;
+                }
+            }
+        }
+        let mut more = [0u8; 1];
+        let got = self.read_some(&mut more)?;
+        self.validator.finish(got != 0).map_err(|e| s.fail_format(e))
+    }
+
+    fn header(&mut self, s: &Session) -> Result<Next> {
+        let mut head = [0u8; cr_format::chunk::HEADER_LEN];
+        self.read(s, &mut head)?;
+        self.validator.chunk_header(&head).map_err(|e| s.fail_format(e))
+    }
+
+    /// Reads a payload (at most 1 MiB, as the validator has checked) and lets it be checked.
+    fn payload(&mut self, s: &Session, len: u32) -> Result {
+        let mut buffer = core::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.resize(len as usize, 0, GFP_KERNEL_ACCOUNT)?;
+        self.read(s, &mut buffer)?;
+        self.validator.payload(&buffer).map_err(|e| s.fail_format(e))?;
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Fills `out` completely.
+    fn read(&mut self, s: &Session, out: &mut [u8]) -> Result {
+        let got = self.read_some(out).map_err(|e| match e {
+            EINTR => EINTR,
+            e => s.fail(e, "core", b"the image cannot be read", "check the image file"),
+        })?;
+        if got < out.len() {
+            return Err(s.fail_format(self.validator.truncated(got as u64)));
+        }
+        Ok(())
+    }
+
+    /// Fills `out` as far as the file goes; returns the bytes read.
+    fn read_some(&mut self, out: &mut [u8]) -> Result<usize> {
+        let vec = b::kvec { iov_base: out.as_mut_ptr().cast(), iov_len: out.len() };
+        let mut iter = b::iov_iter::default();
+        // SAFETY: `vec` and `out` outlive the use of `iter`.
+        unsafe { b::iov_iter_kvec(&mut iter, b::CR_ITER_DEST, &vec, 1, out.len()) };
+        self.read_iter(&mut iter, out.len())
+    }
+
+    fn read_iter(&mut self, iter: &mut b::iov_iter, len: usize) -> Result<usize> {
+        let mut got = 0usize;
+        while got < len {
+            // SAFETY: live file; the iterator's memory is valid; it remembers how far it is.
+            let n = unsafe { b::vfs_iter_read(self.file.as_ptr(), iter, &mut self.pos, 0) };
+            if n < 0 {
+                let e = Error::from_errno(n as i32);
+                return Err(if e == ERESTARTSYS { EINTR } else { e });
+            }
+            if n == 0 {
+                break;
+            }
+            got = got.checked_add(n as usize).ok_or(EIO)?;
+        }
+        Ok(got)
+    }
+}

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What an extension may ask of the core during a checkpoint or a restart.
+
+use crate::{
+    bindings as b, errno_of,
+    record::{Obstacle, RecordBuf},
+    sys::{
+        file::FileRef,
+        mm::{MmRef, PageBatch},
+        task::TaskRef,
+    },
+};
+use cr_format::Record;
+use core::{marker::PhantomData, ptr::NonNull};
+use kernel::{error::to_result, prelude::*, str::CStr};
+
+/// One run of pages: `start` (address or byte offset), `npages`, `zero` (1: no data stored).
+pub type Run = b::cr_run;
+
+/// What both directions have in common: the report that the user reads.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    ptr: NonNull<b::cr_session>,
+    _life: PhantomData<&'a b::cr_session>,
+}
+
+impl Session<'_> {
+    fn report<'r, R: Record<'r>>(&self, kind: u32, record: &R) -> Result {
+        let mut buf = RecordBuf::new();
+        buf.push(record)?;
+        // SAFETY: the session is live by the invariants of the context types; the buffer outlives the call.
+        to_result(unsafe { b::cr_report(self.ptr.as_ptr(), kind, buf.bytes().as_ptr(), buf.bytes().len()) })
+    }
+
+    /// Explains a failure to the user and returns `error`, to be passed on: `return Err(cx.fail(..))`.
+    ///
+    /// `rule` is the broken rule of the image format, or empty.
+    pub fn fail(&self, error: Error, word: &str, rule: &str, message: &[u8], remedy: &str) -> Error {
+        let record = cr_format::FailureRecord {
+            id: 0,
+            word: word.as_bytes(),
+            errno: error.to_errno().unsigned_abs().into(),
+            offset: 0,
+            rule: rule.as_bytes(),
+            message,
+            remedy: remedy.as_bytes(),
+        };
+        // A report that cannot be kept (out of memory) must not hide the error itself.
+        let _ = self.report(b::CR_REPORT_FAILURE, &record);
+        error
+    }
+
+    /// [`Session::fail`] for an error found by the image format crate.
+    pub fn fail_format(&self, word: &str, e: cr_format::Error) -> Error {
+        let rule = match e.kind {
+            cr_format::ErrorKind::Rule(r) => r,
+            _ => "",
+        };
+        let text = if rule.is_empty() { "the image is damaged or unsupported" } else { cr_format::rule_text(rule) };
+        self.fail(errno_of(e), word, rule, text.as_bytes(), "list every defect with: crimg verify IMAGE")
+    }
+
+    /// Tells the user of a descriptor that must be connected at restart.
+    pub fn report_external(&self, record: &cr_format::ExternalRecord<'_>) -> Result {
+        self.report(b::CR_REPORT_EXTERNAL, record)
+    }
+
+    /// Tells the user something that is no failure.
+    pub fn note(&self, word: &str, message: &[u8]) -> Result {
+        self.report(b::CR_REPORT_NOTE, &cr_format::NoteRecord { id: 0, word: word.as_bytes(), message })
+    }
+}
+
+macro_rules! context {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// # Invariants
+        /// The session is live and of this direction for the lifetime `'a`.
+        #[derive(Clone, Copy)]
+        pub struct $name<'a> {
+            session: Session<'a>,
+            section: u16,
+        }
+
+        impl<'a> $name<'a> {
+            /// Wraps the pointer that crossed the ABI.
+            ///
+            /// # Safety
+            /// `ptr` is a live session of this direction for `'a`.
+            pub unsafe fn from_raw(ptr: *mut b::cr_session, section: u16) -> Self {
+                // SAFETY: not null by the caller's promise.
+                let ptr = unsafe { NonNull::new_unchecked(ptr) };
+                // INVARIANT: by the caller's promise.
+                Self { session: Session { ptr, _life: PhantomData }, section }
+            }
+
+            fn raw(&self) -> *mut b::cr_session {
+                self.session.ptr.as_ptr()
+            }
+
+            /// The section of the extension that was called.
+            pub fn section_id(&self) -> u16 {
+                self.section
+            }
+        }
+
+        impl<'a> core::ops::Deref for $name<'a> {
+            type Target = Session<'a>;
+            fn deref(&self) -> &Session<'a> {
+                &self.session
+            }
+        }
+    };
+}
+
+context! {
+    /// A checkpoint in progress; all tasks are frozen at the user boundary.
+    Checkpoint
+}
+context! {
+    /// A restart in progress.
+    Restart
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Appends one record to the extension's section.
+    pub fn emit<'r, R: Record<'r>>(&self, record: &R) -> Result {
+        let mut buf = RecordBuf::new();
+        buf.push(record)?;
+        self.emit_bytes(R::SECTION, buf.bytes())
+    }
+
+    /// Appends encoded records to section `section`.
+    pub fn emit_bytes(&self, section: u16, records: &[u8]) -> Result {
+        // SAFETY: live session; the slice is valid during the call.
+        to_result(unsafe { b::cr_emit(self.raw(), section, records.as_ptr(), records.len()) })
+    }
+
+    /// Reports something that would be lost. The checkpoint goes on to find the others, then is refused.
+    pub fn obstacle(&self, o: Obstacle<'_>) -> Result {
+        let record = cr_format::ObstacleRecord {
+            id: 0,
+            word: o.word.as_bytes(),
+            pid: self.leader().tgid_vnr().into(),
+            tid: o.tid.into(),
+            fd: o.fd,
+            address: o.address,
+            object: o.object,
+            reason: o.reason.as_bytes(),
+            remedy: o.remedy.as_bytes(),
+        };
+        self.session.report(b::CR_REPORT_OBSTACLE, &record)
+    }
+
+    /// Number of frozen tasks.
+    pub fn task_count(&self) -> u32 {
+        // SAFETY: live checkpoint session.
+        unsafe { b::cr_task_count(self.raw()) }
+    }
+
+    /// The thread group leader.
+    pub fn leader(&self) -> TaskRef<'a> {
+        // SAFETY: live session; there is always a leader; its reference lives as long as the session.
+        unsafe { TaskRef::borrow(NonNull::new_unchecked(b::cr_task(self.raw(), 0))) }
+    }
+
+    /// All frozen tasks, leader first.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskRef<'a>> + '_ {
+        (0..self.task_count()).filter_map(|i| {
+            // SAFETY: live session.
+            let t = NonNull::new(unsafe { b::cr_task(self.raw(), i) })?;
+            // SAFETY: the session holds a reference for `'a`.
+            Some(unsafe { TaskRef::borrow(t) })
+        })
+    }
+
+    /// The address space that all tasks share.
+    pub fn mm(&self) -> MmRef<'a> {
+        // SAFETY: the session holds a reference (mm_users) for `'a`.
+        unsafe { MmRef::borrow(b::cr_mm(self.raw())) }
+    }
+
+    /// `CHECKPOINT_*` flags of the caller.
+    pub fn flags(&self) -> u32 {
+        // SAFETY: live session.
+        unsafe { b::cr_checkpoint_flags(self.raw()) }
+    }
+
+    /// Did the user promise to connect descriptor `fd` at restart?
+    pub fn is_external(&self, fd: u32) -> bool {
+        // SAFETY: live session.
+        unsafe { b::cr_is_external(self.raw(), fd) != 0 }
+    }
+
+    /// The object id of `key` (an address or another number that is unique while frozen) in the
+    /// extension's section, and whether it is new.
+    pub fn object(&self, key: u64) -> Result<(u32, bool)> {
+        let mut id = 0;
+        // SAFETY: live session, valid out pointer.
+        let r = unsafe { b::cr_object(self.raw(), self.section, key, &mut id) };
+        if r < 0 {
+            to_result(r)?;
+        }
+        Ok((id, r == 1))
+    }
+
+    /// [`Checkpoint::object`] in a numbering of its own: `space` is any number that is no section id of
+    /// another extension; below 16 is free for all.
+    pub fn object_in(&self, space: u16, key: u64) -> Result<(u32, bool)> {
+        let mut id = 0;
+        // SAFETY: live session, valid out pointer.
+        let r = unsafe { b::cr_object(self.raw(), space, key, &mut id) };
+        if r < 0 {
+            to_result(r)?;
+        }
+        Ok((id, r == 1))
+    }
+
+    /// Finds, loading its module if need be, the extension that keeps `file`. `kind` names the kind of
+    /// file for the module alias `crext-file-<kind>`.
+    pub fn claim(&self, file: &FileRef, kind: &CStr) -> Result<Option<u16>> {
+        let mut section = 0;
+        // SAFETY: live session; `file` is referenced; `kind` is NUL-terminated.
+        let r = unsafe { b::cr_claim(self.raw(), file.as_ptr(), kind.as_ptr().cast(), &mut section) };
+        if r < 0 {
+            to_result(r)?;
+        }
+        Ok((r == 1).then_some(section))
+    }
+
+    /// Lets the extension of `section` emit its records of `file`.
+    pub fn checkpoint_file(&self, section: u16, file: &FileRef, id: u32) -> Result {
+        // SAFETY: live session; `file` is referenced.
+        to_result(unsafe { b::cr_checkpoint_file(self.raw(), section, file.as_ptr(), id) })
+    }
+
+    /// Writes one PAGE chunk: `runs` in ascending order, `pages` the pages of the non-zero runs.
+    pub fn bulk_write(&self, owner: u32, runs: &[Run], pages: &PageBatch) -> Result {
+        let nruns = u32::try_from(runs.len()).map_err(|_| EINVAL)?;
+        // SAFETY: live session; both arrays are valid during the call, the pages are referenced.
+        to_result(unsafe {
+            b::cr_bulk_write(self.raw(), self.section, owner, runs.as_ptr(), nruns, pages.as_ptr(), pages.len())
+        })
+    }
+}
+
+impl<'a> Restart<'a> {
+    /// All records of a section, checked: empty if the image has none.
+    pub fn section(&self, section: u16) -> &'a [u8] {
+        let mut len = 0;
+        // SAFETY: live session, valid out pointer.
+        let p = unsafe { b::cr_section(self.raw(), section, &mut len) };
+        if p.is_null() || len == 0 {
+            return &[];
+        }
+        // SAFETY: the core keeps the sections unchanged until the end of the session.
+        unsafe { core::slice::from_raw_parts(p, len) }
+    }
+
+    /// The records of type `R`, in image order.
+    pub fn records<R: Record<'a>>(&self) -> impl Iterator<Item = Result<R>> + use<'a, R> {
+        cr_format::records_of::<R>(self.section(R::SECTION)).map(|r| r.map_err(errno_of))
+    }
+
+    /// Declares the threads to create, leader first; called once by the extension that makes them.
+    pub fn set_threads(&self, tids: &[u32]) -> Result {
+        let n = u32::try_from(tids.len()).map_err(|_| EINVAL)?;
+        // SAFETY: live session; the slice is valid during the call.
+        to_result(unsafe { b::cr_set_threads(self.raw(), tids.as_ptr(), n) })
+    }
+
+    /// Declares that descriptors below `min_fd` belong to the image.
+    pub fn set_min_fd(&self, min_fd: u32) -> Result {
+        // SAFETY: live session.
+        to_result(unsafe { b::cr_set_min_fd(self.raw(), min_fd) })
+    }
+
+    /// Declares an address range that the image leaves free, for the restart stub and the scratch memory.
+    pub fn set_hole(&self, start: u64, end: u64) -> Result {
+        // SAFETY: live session.
+        to_result(unsafe { b::cr_set_hole(self.raw(), start, end) })
+    }
+
+    /// Thread id of thread number `task`; 0 behind the last.
+    pub fn thread_id(&self, task: u32) -> u32 {
+        // SAFETY: live session.
+        unsafe { b::cr_thread_id(self.raw(), task) }
+    }
+
+    /// The file that the user connects as descriptor `fd`, if any.
+    pub fn mapped_file(&self, fd: u32) -> Option<FileRef> {
+        // SAFETY: live session; the returned reference is ours.
+        unsafe { FileRef::from_raw(b::cr_mapped_file(self.raw(), fd)) }
+    }
+
+    /// `FILES_*` policy of the caller.
+    pub fn files_policy(&self) -> u32 {
+        // SAFETY: live session.
+        unsafe { b::cr_files_policy(self.raw()) }
+    }
+
+    /// User memory of thread `task` for the arguments of system calls: address and length in bytes.
+    pub fn scratch(&self, task: u32) -> (u64, usize) {
+        let mut len = 0;
+        // SAFETY: live session, valid out pointer.
+        let at = unsafe { b::cr_scratch(self.raw(), task, &mut len) };
+        (at as u64, len)
+    }
+
+    /// Copies `bytes` into the scratch memory of thread `task` at `offset`, and returns the user address.
+    /// The current task must be that thread.
+    pub fn to_scratch(&self, task: u32, offset: usize, bytes: &[u8]) -> Result<u64> {
+        let (at, len) = self.scratch(task);
+        let end = offset.checked_add(bytes.len()).ok_or(EOVERFLOW)?;
+        if end > len {
+            return Err(E2BIG);
+        }
+        let to = at.checked_add(offset as u64).ok_or(EOVERFLOW)?;
+        crate::sys::user::write(to, bytes)?;
+        Ok(to)
+    }
+
+    /// What section `files` says about file object `id`.
+    ///
+    /// # Errors
+    /// `EUCLEAN` when there is none.
+    pub fn file_record(&self, id: u32) -> Result<cr_format::FileRecord<'a>> {
+        for r in self.records::<cr_format::FileRecord<'a>>() {
+            let r = r?;
+            if r.id == id {
+                return Ok(r);
+            }
+        }
+        Err(EUCLEAN)
+    }
+
+    /// Lets the extension of `section` make file object `id`.
+    pub fn restart_file(&self, section: u16, id: u32) -> Result<FileRef> {
+        let mut file = core::ptr::null_mut();
+        // SAFETY: live session, valid out pointer.
+        to_result(unsafe { b::cr_restart_file(self.raw(), section, id, &mut file) })?;
+        // SAFETY: on success the reference is ours.
+        unsafe { FileRef::from_raw(file) }.ok_or(EINVAL)
+    }
+
+    /// Fills the pages with the next page data of the chunk being read.
+    pub fn bulk_read(&self, pages: &PageBatch) -> Result {
+        // SAFETY: live session; the pages are referenced and belong to the restarted process.
+        to_result(unsafe { b::cr_bulk_read(self.raw(), pages.as_ptr(), pages.len()) })
+    }
+}

@@ -1,0 +1,800 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Macros and inline functions of the kernel as functions; see shims.h. Linked into every module, exported by none. */
+#include <linux/bvec.h>
+#include <linux/dcache.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
+#include <linux/fs_struct.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/stat.h>
+#include <linux/shmem_fs.h>
+#include <linux/leafops.h>
+#include <linux/mm_inline.h>
+#include <linux/nsproxy.h>
+#include <linux/pgtable.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/rseq.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/time_namespace.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+#include <linux/utsname.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/xcr.h>
+#include <asm/fpu/xstate.h>
+#include <asm/fpu/types.h>
+#include <asm/cpufeature.h>
+#include <linux/io_uring_types.h>
+#include <linux/iocontext.h>
+#include <linux/ioprio.h>
+#include <linux/perf_event.h>
+#include <linux/sched/exec_state.h>
+#include <linux/security.h>
+#include <linux/xarray.h>
+#include <asm/desc.h>
+#include <uapi/linux/sched/types.h>
+#include <linux/filelock.h>
+#include <linux/gfp.h>
+#include <linux/kdev_t.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/pipe_fs_i.h>
+#include "shims.h"
+
+struct task_struct *crs_current(void) { return current; }
+void crs_get_task(struct task_struct *t) { get_task_struct(t); }
+void crs_put_task(struct task_struct *t) { put_task_struct(t); }
+
+int crs_threads(struct task_struct *p, struct task_struct **out, int max)
+{
+	struct task_struct *t;
+	int n = 0;
+
+	rcu_read_lock();
+	for_each_thread(p, t) {
+		if (t->exit_state || (t->flags & (PF_USER_WORKER | PF_KTHREAD)))
+			continue;
+		if (n < max) {
+			get_task_struct(t);
+			out[n] = t;
+		}
+		n++;
+	}
+	rcu_read_unlock();
+	return n;
+}
+
+int crs_children(struct task_struct *p, int *tgids, int max)
+{
+	struct task_struct *q;
+	int n = 0;
+
+	rcu_read_lock();
+	for_each_process(q) {
+		struct task_struct *parent = rcu_dereference(q->real_parent);
+
+		if (parent->tgid != p->tgid)
+			continue;
+		if (n < max)
+			tgids[n] = task_tgid_vnr(q);
+		n++;
+	}
+	rcu_read_unlock();
+	return n;
+}
+
+int crs_mm_sharers(struct task_struct *p, struct mm_struct *mm, int *tgids, int max)
+{
+	struct task_struct *q;
+	int n = 0;
+
+	rcu_read_lock();
+	for_each_process(q) {
+		if (q->tgid == p->tgid || READ_ONCE(q->mm) != mm || (q->flags & PF_KTHREAD))
+			continue;
+		if (n < max)
+			tgids[n] = task_tgid_vnr(q);
+		n++;
+	}
+	rcu_read_unlock();
+	return n;
+}
+
+struct pt_regs *crs_pt_regs(struct task_struct *t) { return task_pt_regs(t); }
+int crs_pid_vnr(struct task_struct *t) { return task_pid_vnr(t); }
+int crs_tgid_vnr(struct task_struct *t) { return task_tgid_vnr(t); }
+int crs_ppid_vnr(struct task_struct *t) { return task_ppid_vnr(t); }
+int crs_pgrp_vnr(struct task_struct *t) { return task_pgrp_vnr(t); }
+int crs_session_vnr(struct task_struct *t) { return task_session_vnr(t); }
+int crs_nr_threads(struct task_struct *t) { return get_nr_threads(t); }
+int crs_signal_pending_current(void) { return signal_pending(current); }
+int crs_fatal_signal_pending_current(void) { return fatal_signal_pending(current); }
+int crs_task_sigpending(struct task_struct *t) { return task_sigpending(t); }
+unsigned int crs_task_state(struct task_struct *t) { return READ_ONCE(t->__state); }
+int crs_task_on_cpu_acquire(struct task_struct *t) { return smp_load_acquire(&t->on_cpu); }
+int crs_test_restore_sigmask(struct task_struct *t) { return test_tsk_restore_sigmask(t); }
+void crs_set_restore_sigmask(void) { set_restore_sigmask(); }
+void crs_set_notify_signal_current(void) { set_thread_flag(TIF_NOTIFY_SIGNAL); }
+void crs_siglock(struct sighand_struct *s) { spin_lock_irq(&s->siglock); }
+void crs_sigunlock(struct sighand_struct *s) { spin_unlock_irq(&s->siglock); }
+int crs_task_nice(struct task_struct *t) { return task_nice(t); }
+unsigned int crs_seccomp_mode(struct task_struct *t) { return t->seccomp.mode; }
+void crs_rseq_reset_current(void) { rseq_reset(current); }
+int crs_is_compat_task(struct task_struct *t) { return test_tsk_thread_flag(t, TIF_ADDR32) || !user_64bit_mode(task_pt_regs(t)); }
+int crs_shstk_enabled(struct task_struct *t)
+{
+#ifdef CONFIG_X86_USER_SHADOW_STACK
+	return t->thread.features != 0;
+#else
+	return 0;
+#endif
+}
+int crs_task_has_io_bitmap(struct task_struct *t) { return test_tsk_thread_flag(t, TIF_IO_BITMAP) || t->thread.iopl_emul; }
+int crs_tsc_mode_disabled(struct task_struct *t) { return test_tsk_thread_flag(t, TIF_NOTSC); }
+int crs_cpuid_faulting(struct task_struct *t) { return test_tsk_thread_flag(t, TIF_NOCPUID); }
+int crs_no_new_privs(struct task_struct *t) { return task_no_new_privs(t); }
+const struct cred *crs_task_cred_get(struct task_struct *t) { return get_task_cred(t); }
+void crs_put_cred(const struct cred *c) { put_cred(c); }
+
+int crs_namespaces(struct task_struct *t, struct crs_namespaces *out)
+{
+	int r = -ESRCH;
+
+	task_lock(t);
+	if (t->nsproxy) {
+		struct nsproxy *ns = t->nsproxy;
+
+		out->uts = ns->uts_ns;
+		out->ipc = ns->ipc_ns;
+		out->mnt = ns->mnt_ns;
+		out->pid_for_children = ns->pid_ns_for_children;
+		out->net = ns->net_ns;
+		out->cgroup = ns->cgroup_ns;
+		out->time = ns->time_ns;
+		out->monotonic_ns = timespec64_to_ns(&ns->time_ns->offsets.monotonic);
+		out->boottime_ns = timespec64_to_ns(&ns->time_ns->offsets.boottime);
+		r = 0;
+	}
+	task_unlock(t);
+	out->pid = task_active_pid_ns(t);
+	rcu_read_lock();
+	out->user = __task_cred(t)->user_ns;
+	rcu_read_unlock();
+	return r;
+}
+unsigned int crs_from_kuid(kuid_t uid) { return from_kuid_munged(current_user_ns(), uid); }
+unsigned int crs_from_kgid(kgid_t gid) { return from_kgid_munged(current_user_ns(), gid); }
+
+int crs_mmap_read_lock_killable(struct mm_struct *mm) { return mmap_read_lock_killable(mm); }
+void crs_mmap_read_unlock(struct mm_struct *mm) { mmap_read_unlock(mm); }
+u64 crs_vma_flags(struct vm_area_struct *vma) { return vma->vm_flags; }
+const char *crs_vma_special_name(struct vm_area_struct *vma)
+{
+	return vma->vm_ops && vma->vm_ops->name ? vma->vm_ops->name(vma) : NULL;
+}
+const char *crs_vma_anon_name(struct vm_area_struct *vma)
+{
+	struct anon_vma_name *name = anon_vma_name(vma);
+
+	return name ? name->name : NULL;
+}
+int crs_mm_users(struct mm_struct *mm) { return atomic_read(&mm->mm_users); }
+void crs_put_page(struct page *p) { put_page(p); }
+void *crs_kmap_local(struct page *p) { return kmap_local_page(p); }
+void crs_kunmap_local(const void *addr) { kunmap_local(addr); }
+
+/*
+ * Read-only walk to the leaf that maps addr. Page tables cannot be freed under us:
+ * the caller holds mmap_lock for reading and all threads of the mm are frozen;
+ * RCU covers the last level, which khugepaged may replace (see pte_offset_map()).
+ */
+int crs_walk(struct mm_struct *mm, unsigned long a, unsigned long *next)
+{
+	pgd_t *pgd = pgd_offset(mm, a);
+	p4d_t *p4d;
+	pud_t *pud, pudv;
+	pmd_t pmdv;
+	pte_t pte;
+	int r;
+
+	*next = (a & PGDIR_MASK) + PGDIR_SIZE;
+	if (pgd_none(*pgd))
+		return CRS_ABSENT;
+	p4d = p4d_offset(pgd, a);
+	*next = (a & P4D_MASK) + P4D_SIZE;
+	if (p4d_none(*p4d))
+		return CRS_ABSENT;
+	pud = pud_offset(p4d, a);
+	pudv = READ_ONCE(*pud);
+	*next = (a & PUD_MASK) + PUD_SIZE;
+	if (pud_none(pudv))
+		return CRS_ABSENT;
+	*next = (a & PAGE_MASK) + PAGE_SIZE;
+	if (pud_leaf(pudv))
+		return CRS_SPECIAL;
+	rcu_read_lock();
+	pmdv = READ_ONCE(*pmd_offset(pud, a));
+	if (pmd_none(pmdv)) {
+		*next = (a & PMD_MASK) + PMD_SIZE;
+		r = CRS_ABSENT;
+	} else if (!pmd_present(pmdv)) {
+		r = CRS_SWAP;
+	} else if (pmd_leaf(pmdv)) {
+		r = PageAnon(pmd_page(pmdv) + ((a & ~PMD_MASK) >> PAGE_SHIFT)) ? CRS_ANON : CRS_FILE;
+	} else {
+		pte = READ_ONCE(*pte_offset_kernel(&pmdv, a));
+		if (pte_none(pte))
+			r = CRS_ABSENT;
+		else if (!pte_present(pte))
+			r = softleaf_is_guard_marker(softleaf_from_pte(pte)) ? CRS_GUARD : CRS_SWAP;
+		else if (is_zero_pfn(pte_pfn(pte)))
+			r = CRS_ZERO;
+		else if (pte_special(pte))
+			r = CRS_SPECIAL;
+		else
+			r = PageAnon(pte_page(pte)) ? CRS_ANON : CRS_FILE;
+	}
+	rcu_read_unlock();
+	return r;
+}
+
+struct inode *crs_file_inode(struct file *f) { return file_inode(f); }
+long crs_file_count(struct file *f) { return file_count(f); }
+int crs_close_on_exec(struct files_struct *files, unsigned int fd)
+{
+	int r;
+
+	rcu_read_lock();
+	r = close_on_exec(fd, files);
+	rcu_read_unlock();
+	return r;
+}
+int crs_d_unlinked(struct dentry *d) { return d_unlinked(d); }
+int crs_is_err(const void *p) { return IS_ERR(p); }
+long crs_ptr_err(const void *p) { return PTR_ERR(p); }
+void crs_get_file(struct file *f) { get_file(f); }
+
+int crs_fs_paths(struct task_struct *t, struct path *pwd, struct path *root, int *umask)
+{
+	int r = -ESRCH;
+
+	task_lock(t);
+	if (t->fs) {
+		get_fs_pwd(t->fs, pwd);
+		get_fs_root(t->fs, root);
+		*umask = t->fs->umask;
+		r = 0;
+	}
+	task_unlock(t);
+	return r;
+}
+void crs_path_put(struct path *p) { path_put(p); }
+
+void crs_bvec_set(struct bio_vec *bv, struct page *p, unsigned int len, unsigned int off) { bvec_set_page(bv, p, len, off); }
+struct page *crs_virt_to_page(const void *p) { return virt_to_page(p); }
+
+unsigned long crs_copy_to_user(void __user *to, const void *from, unsigned long n) { return copy_to_user(to, from, n); }
+unsigned long crs_copy_from_user(void *to, const void __user *from, unsigned long n) { return copy_from_user(to, from, n); }
+u64 crs_task_size_max(void) { return TASK_SIZE_MAX; }
+u64 crs_xfeatures_user(void) { return cpu_feature_enabled(X86_FEATURE_OSXSAVE) ? xgetbv(XCR_XFEATURE_ENABLED_MASK) : 3; }
+const char *crs_kernel_release(void) { return init_utsname()->release; }
+const char *crs_kernel_version(void) { return init_utsname()->version; }
+const char *crs_kernel_machine(void) { return init_utsname()->machine; }
+const char *crs_hostname(void) { return utsname()->nodename; }
+void crs_cond_resched(void) { cond_resched(); }
+unsigned long crs_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+void crs_irq_restore(unsigned long flags) { local_irq_restore(flags); }
+
+/* ---- tasks, signals, credentials ---- */
+int crs_task_dumpable(struct task_struct *t)
+{
+	int r;
+
+	rcu_read_lock();
+	r = READ_ONCE(rcu_dereference(t->exec_state)->dumpable);
+	rcu_read_unlock();
+	return r;
+}
+
+void crs_set_current_dumpable(int value)
+{
+	rcu_read_lock();
+	WRITE_ONCE(rcu_dereference(current->exec_state)->dumpable, value);
+	rcu_read_unlock();
+}
+
+struct sighand_struct *crs_lock_task_sighand(struct task_struct *t)
+{
+	struct sighand_struct *s;
+
+	/* As lock_task_sighand(), which is not exported: sighand memory is type-stable under RCU. */
+	rcu_read_lock();
+	for (;;) {
+		s = rcu_dereference(t->sighand);
+		if (!s)
+			break;
+		spin_lock_irq(&s->siglock);
+		if (likely(s == rcu_access_pointer(t->sighand)))
+			break;
+		spin_unlock_irq(&s->siglock);
+	}
+	rcu_read_unlock();
+	return s;
+}
+
+int crs_sigpending_copy(struct sigpending *pending, struct kernel_siginfo *out, int max)
+{
+	struct sigqueue *q;
+	int n = 0;
+
+	list_for_each_entry(q, &pending->list, list) {
+		if (n < max)
+			copy_siginfo(&out[n], &q->info);
+		n++;
+	}
+	return n;
+}
+
+int crs_sharers(struct task_struct *p, int what, int *tgids, int max)
+{
+	struct task_struct *q, *t;
+	int n = 0;
+
+	rcu_read_lock();
+	for_each_process_thread(q, t) {
+		/* Addresses only; nothing is dereferenced. */
+		bool same = what == CRS_SHARE_SIGHAND ? rcu_access_pointer(t->sighand) == rcu_access_pointer(p->sighand) :
+			    what == CRS_SHARE_FILES ? READ_ONCE(t->files) == p->files : READ_ONCE(t->fs) == p->fs;
+
+		if (t->tgid == p->tgid || !same || (t->flags & PF_KTHREAD))
+			continue;
+		if (n < max)
+			tgids[n] = task_tgid_vnr(t);
+		n++;
+	}
+	rcu_read_unlock();
+	return n;
+}
+
+int crs_tls_entries(struct task_struct *t)
+{
+	int i, n = 0;
+
+	for (i = 0; i < GDT_ENTRY_TLS_ENTRIES; i++)
+		n += !desc_empty(&t->thread.tls_array[i]);
+	return n;
+}
+
+int crs_hw_breakpoints(struct task_struct *t)
+{
+	int i, n = 0;
+
+	for (i = 0; i < HBP_NUM; i++)
+		n += !!t->thread.ptrace_bps[i];
+	return n;
+}
+
+int crs_dynamic_xfeatures(struct task_struct *t)
+{
+	/* x86_task_fpu() without its debug check, which is not exported. */
+	struct fpu *fpu = (void *)t + sizeof(*t);
+
+	return !!(READ_ONCE(fpu->perm.__state_perm) & XFEATURE_MASK_USER_DYNAMIC);
+}
+
+int crs_mm_has_ldt(struct mm_struct *mm)
+{
+#ifdef CONFIG_MODIFY_LDT_SYSCALL
+	return !!READ_ONCE(mm->context.ldt);
+#else
+	return 0;
+#endif
+}
+
+int crs_mm_lam(struct mm_struct *mm)
+{
+#ifdef CONFIG_ADDRESS_MASKING
+	return !!READ_ONCE(mm->context.lam_cr3_mask);
+#else
+	return 0;
+#endif
+}
+
+int crs_mm_flag(struct mm_struct *mm, int bit) { return mm_flags_test(bit, mm); }
+
+unsigned int crs_mm_membarrier(struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMBARRIER
+	return atomic_read(&mm->membarrier_state);
+#else
+	return 0;
+#endif
+}
+
+struct file *crs_mm_exe_file(struct mm_struct *mm)
+{
+	struct file *f;
+
+	rcu_read_lock();
+	f = get_file_rcu(&mm->exe_file);
+	rcu_read_unlock();
+	return f;
+}
+
+int crs_io_uring_active(struct task_struct *t)
+{
+#ifdef CONFIG_IO_URING
+	struct io_uring_task *tctx = t->io_uring;
+	int i;
+
+	if (!tctx)
+		return 0;
+	for (i = 0; i < IO_RINGFD_REG_MAX; i++)
+		if (tctx->registered_rings[i])
+			return 1;
+	return !xa_empty(&tctx->xa);
+#else
+	return 0;
+#endif
+}
+
+int crs_io_uring_restricted(struct task_struct *t)
+{
+#ifdef CONFIG_IO_URING
+	return !!t->io_uring_restrict;
+#else
+	return 0;
+#endif
+}
+
+int crs_perf_events(struct task_struct *t)
+{
+#ifdef CONFIG_PERF_EVENTS
+	struct perf_event_context *ctx = READ_ONCE(t->perf_event_ctxp);
+
+	/* A context that a task has had once stays until its exit; the frozen task keeps it alive. */
+	return ctx ? READ_ONCE(ctx->nr_events) : 0;
+#else
+	return 0;
+#endif
+}
+
+#ifdef CONFIG_SYSVIPC
+/*
+ * Private to ipc/sem.c, the same since Linux 4.13. Every process with threads has one (CLONE_SYSVSEM), so
+ * only its contents tell. The whole structure is at least this long: reading it is always safe.
+ */
+struct crs_sem_undo_list {
+	refcount_t refcnt;
+	spinlock_t lock;
+	struct list_head list_proc;
+};
+#endif
+
+int crs_sem_undo(struct task_struct *t)
+{
+#ifdef CONFIG_SYSVIPC
+	const struct crs_sem_undo_list *list = (const void *)t->sysvsem.undo_list;
+
+	return list && !list_empty(&list->list_proc);
+#else
+	return 0;
+#endif
+}
+
+int crs_core_sched_cookie(struct task_struct *t)
+{
+#ifdef CONFIG_SCHED_CORE
+	return !!t->core_cookie;
+#else
+	return 0;
+#endif
+}
+
+int crs_syscall_user_dispatch(struct task_struct *t) { return test_task_syscall_work(t, SYSCALL_USER_DISPATCH); }
+
+int crs_numa_policy(struct task_struct *t)
+{
+#ifdef CONFIG_NUMA
+	return !!READ_ONCE(t->mempolicy);
+#else
+	return 0;
+#endif
+}
+
+int crs_io_priority(struct task_struct *t)
+{
+	int r = 0;
+
+#ifdef CONFIG_BLOCK
+	task_lock(t);
+	if (t->io_context)
+		r = t->io_context->ioprio;
+	task_unlock(t);
+#endif
+	return r;
+}
+
+int crs_rseq(struct task_struct *t, unsigned long *ptr, u32 *len, u32 *sig)
+{
+#ifdef CONFIG_RSEQ
+	*ptr = (unsigned long)t->rseq.usrptr;
+	*len = t->rseq.len;
+	*sig = t->rseq.sig;
+	return t->rseq.event.has_rseq != 0;
+#else
+	return 0;
+#endif
+}
+
+void crs_rlimits(struct task_struct *t, struct rlimit *out)
+{
+	task_lock(t->group_leader);
+	memcpy(out, t->signal->rlim, sizeof(t->signal->rlim));
+	task_unlock(t->group_leader);
+}
+
+void crs_sched_attr(struct task_struct *t, struct sched_attr *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->size = SCHED_ATTR_SIZE_VER0;
+	out->sched_policy = t->policy;
+	out->sched_nice = task_nice(t);
+	out->sched_priority = t->rt_priority;
+	out->sched_flags = t->sched_reset_on_fork ? SCHED_FLAG_RESET_ON_FORK : 0;
+	if (t->policy == SCHED_DEADLINE) {
+		out->sched_runtime = t->dl.dl_runtime;
+		out->sched_deadline = t->dl.dl_deadline;
+		out->sched_period = t->dl.dl_period;
+		out->sched_flags |= t->dl.flags & (SCHED_FLAG_RECLAIM | SCHED_FLAG_DL_OVERRUN);
+	} else if (t->se.custom_slice) {
+		out->sched_runtime = t->se.slice;
+	}
+}
+
+int crs_affinity(struct task_struct *t, void *out, int len, int *pinned)
+{
+	int n = min_t(int, len, BITS_TO_BYTES(nr_cpu_ids));
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&t->pi_lock, flags);
+	*pinned = !!t->user_cpus_ptr;
+	memcpy(out, cpumask_bits(t->user_cpus_ptr ?: &t->cpus_mask), n);
+	raw_spin_unlock_irqrestore(&t->pi_lock, flags);
+	return n;
+}
+
+int crs_nr_cpu_ids(void) { return nr_cpu_ids; }
+
+int crs_security_label_differs(struct task_struct *t)
+{
+	struct lsm_prop mine = {}, theirs = {};
+
+	security_current_getlsmprop_subj(&mine);
+	security_task_getlsmprop_obj(t, &theirs);
+	return !!memcmp(&mine, &theirs, sizeof(mine));
+}
+
+int crs_security_label(struct task_struct *t, char *out, int len)
+{
+	struct lsm_prop prop = {};
+	struct lsm_context cx = {};
+	int r;
+
+	security_task_getlsmprop_obj(t, &prop);
+	r = security_lsmprop_to_secctx(&prop, &cx, LSM_ID_UNDEF);
+	if (r < 0)
+		return r;
+	r = min_t(int, cx.len, len);
+	memcpy(out, cx.context, r);
+	security_release_secctx(&cx);
+	return r;
+}
+
+void crs_set_segments(struct task_struct *t, unsigned long fs_base, unsigned long gs_base, const unsigned short sel[4])
+{
+	t->thread.fsbase = fs_base;
+	t->thread.gsbase = gs_base;
+	t->thread.ds = sel[0];
+	t->thread.es = sel[1];
+	t->thread.fsindex = sel[2];
+	t->thread.gsindex = sel[3];
+}
+
+/* fs/aio.c keeps this to itself; only the length and whether an entry is set are looked at. */
+struct crs_kioctx_table {
+	struct rcu_head rcu;
+	unsigned int nr;
+	void __rcu *table[];
+};
+
+void crs_mm_facts(struct mm_struct *mm, struct crs_mm_facts *o)
+{
+	const struct crs_kioctx_table *aio;
+	unsigned int i;
+
+	spin_lock(&mm->arg_lock);
+	o->start_code = mm->start_code;
+	o->end_code = mm->end_code;
+	o->start_data = mm->start_data;
+	o->end_data = mm->end_data;
+	o->start_brk = mm->start_brk;
+	o->brk = mm->brk;
+	o->start_stack = mm->start_stack;
+	o->arg_start = mm->arg_start;
+	o->arg_end = mm->arg_end;
+	o->env_start = mm->env_start;
+	o->env_end = mm->env_end;
+	spin_unlock(&mm->arg_lock);
+	o->vdso = (unsigned long)mm->context.vdso;
+	o->flags = __mm_flags_get_word(mm);
+	o->def_flags = mm->def_flags;
+	BUILD_BUG_ON(ARRAY_SIZE(mm->saved_auxv) > CRS_AUXV_MAX);
+	o->auxv_len = ARRAY_SIZE(mm->saved_auxv);
+	for (i = 0; i < ARRAY_SIZE(mm->saved_auxv); i++)
+		o->auxv[i] = mm->saved_auxv[i];
+	o->pkeys = 0;
+#ifdef CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS
+	o->pkeys = cpu_feature_enabled(X86_FEATURE_OSPKE) ? mm->context.pkey_allocation_map : 0;
+#endif
+	o->aio = 0;
+	rcu_read_lock();
+	aio = (void *)rcu_dereference(mm->ioctx_table);
+	for (i = 0; aio && i < aio->nr; i++)
+		o->aio += rcu_access_pointer(aio->table[i]) != NULL;
+	rcu_read_unlock();
+}
+void crs_set_coredump_filter(unsigned int filter)
+{
+	__mm_flags_set_mask_bits_word(current->mm, MMF_DUMP_FILTER_MASK,
+				      ((unsigned long)filter << MMF_DUMP_FILTER_SHIFT) & MMF_DUMP_FILTER_MASK);
+}
+
+void crs_file_facts(struct file *f, struct crs_file_facts *o)
+{
+	const struct inode *inode = file_user_inode(f);
+
+	o->magic = inode->i_sb->s_magic;
+	o->size = i_size_read(inode);
+	o->mode = inode->i_mode;
+	o->rdev = inode->i_rdev;
+	o->internal = (inode->i_sb->s_flags & SB_NOUSER) != 0;
+	o->private = IS_PRIVATE(inode) != 0;
+	o->unlinked = d_unlinked(file_user_path(f)->dentry);
+}
+struct inode *crs_file_user_inode(struct file *f) { return (struct inode *)file_user_inode(f); }
+char *crs_file_user_path(struct file *f, char *buf, int len) { return d_path(file_user_path(f), buf, len); }
+int crs_vfs_stat(struct file *f, struct kstat *out)
+{
+	return vfs_getattr(file_user_path(f), out, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+}
+
+/* As mmap(MAP_SHARED | MAP_ANONYMOUS) does, see shmem_zero_setup(). */
+struct file *crs_shared_anon_file(u64 size, int noreserve)
+{
+	return shmem_kernel_file_setup("dev/zero", size, noreserve ? mk_vma_flags(VMA_NORESERVE_BIT) : EMPTY_VMA_FLAGS);
+}
+int crs_is_shmem(struct file *f) { return shmem_mapping(f->f_mapping); }
+int crs_shmem_next(struct file *f, unsigned long *index, unsigned long max)
+{
+	return xa_find(&f->f_mapping->i_pages, index, max, XA_PRESENT) != NULL;
+}
+struct page *crs_shmem_page(struct file *f, unsigned long index)
+{
+	return shmem_read_mapping_page_gfp(f->f_mapping, index, mapping_gfp_mask(f->f_mapping));
+}
+int crs_page_anon(struct page *p) { return PageAnon(p); }
+
+void crs_open_file(struct file *f, struct crs_open_file *out)
+{
+	struct dentry *d = f->f_path.dentry;
+	struct inode *i = file_inode(f);
+
+	out->magic = i->i_sb->s_magic;
+	out->rdev = huge_encode_dev(i->i_rdev);
+	out->mode = i->i_mode;
+	out->nlink = i->i_nlink;
+	out->dentry_count = d_count(d);
+	out->unlinked = d_unlinked(d);
+	out->fs_root = IS_ROOT(d);
+	out->internal = !!(i->i_sb->s_flags & SB_NOUSER);
+	out->silly = !!(d->d_flags & DCACHE_NFSFS_RENAMED);
+}
+u32 crs_file_name(struct file *f, u8 *out, u32 max)
+{
+	struct dentry *d = f->f_path.dentry;
+	u32 len;
+
+	spin_lock(&d->d_lock);
+	len = min(d->d_name.len, max);
+	memcpy(out, d->d_name.name, len);
+	spin_unlock(&d->d_lock);
+	return len;
+}
+
+int crs_file_locks(struct file *f, struct files_struct *files)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(f));
+	struct file_lock *l;
+	struct file_lease *s;
+	int r = 0;
+
+	if (!ctx)
+		return 0;
+	spin_lock(&ctx->flc_lock);
+	list_for_each_entry(l, &ctx->flc_posix, c.flc_list) {
+		if (l->c.flc_owner == files)
+			r |= CRS_LOCK_POSIX;
+		if (l->c.flc_owner == f)
+			r |= CRS_LOCK_OFD;
+	}
+	list_for_each_entry(l, &ctx->flc_flock, c.flc_list)
+		if (l->c.flc_file == f)
+			r |= CRS_LOCK_FLOCK;
+	list_for_each_entry(s, &ctx->flc_lease, c.flc_list)
+		if (s->c.flc_file == f)
+			r |= CRS_LOCK_LEASE;
+	spin_unlock(&ctx->flc_lock);
+	return r;
+}
+int crs_file_has_owner(struct file *f)
+{
+	struct fown_struct *o = file_f_owner(f);
+
+	return o && (o->pid || o->signum);
+}
+void crs_file_set_flags(struct file *f, unsigned int flags)
+{
+	spin_lock(&f->f_lock);
+	f->f_flags = flags;
+	f->f_iocb_flags = iocb_flags(f);
+	spin_unlock(&f->f_lock);
+}
+int crs_stat(const struct path *p, struct crs_stat *out)
+{
+	struct kstat k;
+	int r = vfs_getattr(p, &k, STATX_BASIC_STATS, AT_STATX_SYNC_AS_STAT);
+
+	if (r)
+		return r;
+	out->dev = huge_encode_dev(k.dev);
+	out->rdev = huge_encode_dev(k.rdev);
+	out->ino = k.ino;
+	out->size = k.size;
+	out->mtime_s = k.mtime.tv_sec;
+	out->mtime_ns = k.mtime.tv_nsec;
+	out->mode = k.mode;
+	out->nlink = k.nlink;
+	return 0;
+}
+struct inode *crs_path_inode(const struct path *p) { return d_inode(p->dentry); }
+u64 crs_path_magic(const struct path *p) { return p->dentry->d_sb->s_magic; }
+int crs_path_unlinked(const struct path *p) { return d_unlinked(p->dentry); }
+struct page *crs_alloc_page(void) { return alloc_page(GFP_KERNEL_ACCOUNT); }
+
+struct pipe_inode_info *crs_file_pipe(struct file *f)
+{
+	return S_ISFIFO(file_inode(f)->i_mode) && !(f->f_mode & FMODE_PATH) ? f->private_data : NULL;
+}
+void crs_pipe(struct pipe_inode_info *p, struct crs_pipe *out)
+{
+	out->head = p->head;
+	out->tail = p->tail;
+	out->slots = p->max_usage;
+	out->files = p->files;
+	out->watch = pipe_has_watch_queue(p);
+}
+struct pipe_buffer *crs_pipe_buffer(struct pipe_inode_info *p, u32 index) { return pipe_buf(p, index); }
+int crs_pipe_confirm(struct pipe_inode_info *p, struct pipe_buffer *buf) { return pipe_buf_confirm(p, buf); }

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Placing page data into the areas that `restart.rs` has made.
+//!
+//! Private pages are taken by forced write faults, which make fresh pages even where the process may not
+//! write; shared ones come from their object. All pages of a chunk are then filled by one read from
+//! the image. The bytes are untrusted: only pages of the half-built process are ever written.
+
+use crate::{restart::State, OWNER, WORD};
+use cr_logic::memory::{
+    build::{self, Contents},
+    holder, Spec, PAGE,
+};
+use crkit::{
+    context::Run,
+    sys::{
+        mm::{MmRef, PageBatch},
+        wait,
+    },
+    Restart,
+};
+use kernel::{prelude::*, str::CString};
+
+/// Places one chunk.
+pub(crate) fn fill(cx: &Restart<'_>, st: &State, owner: u32, runs: &[Run]) -> Result {
+    if owner != OWNER {
+        return Err(cx.fail(EUCLEAN, WORD, "", b"page data of an address space that does not exist", ""));
+    }
+    let mm = MmRef::current()?;
+    let mut pages = PageBatch::new(cr_format::limits::CHUNK_PAGES as usize, true)?;
+    for r in runs {
+        let area = u64::from(r.npages)
+            .checked_mul(PAGE)
+            .and_then(|len| r.start.checked_add(len))
+            .and_then(|end| holder(&st.areas, r.start, end));
+        let Some(area) = area else {
+            return Err(refuse(cx, r, "page data outside of all areas"));
+        };
+        match (build::contents(area), r.zero != 0) {
+            (Contents::None, _) => return Err(refuse(cx, r, "page data for an area that can have none")),
+            // Fresh memory is zero.
+            (Contents::Private | Contents::Shared, true) => {}
+            (Contents::OverFile, true) => clear(cx, &mm, r)?,
+            (Contents::Private | Contents::OverFile, false) => {
+                mm.take_pages(r.start, r.npages, true, &mut pages).map_err(|e| cannot(cx, r, e))?;
+            }
+            (Contents::Shared, false) => shared(cx, st, area, r, &mut pages)?,
+        }
+    }
+    cx.bulk_read(&pages)
+}
+
+/// Hides the file behind zero pages.
+fn clear(cx: &Restart<'_>, mm: &MmRef<'_>, r: &Run) -> Result {
+    let most = cr_format::limits::CHUNK_PAGES;
+    let mut pages = PageBatch::new(most as usize, true)?;
+    let (mut at, mut left) = (r.start, r.npages);
+    while left > 0 {
+        let n = left.min(most);
+        mm.take_pages(at, n, true, &mut pages).map_err(|e| cannot(cx, r, e))?;
+        for i in 0..n as usize {
+            pages.with_page(i, |p| p.fill(0)).ok_or(EINVAL)?;
+        }
+        pages.clear();
+        at = at.saturating_add(u64::from(n).saturating_mul(PAGE));
+        left = left.saturating_sub(n);
+        wait::resched()?;
+    }
+    Ok(())
+}
+
+/// Takes pages of a shared object: the area itself may be mapped for reading only.
+fn shared(cx: &Restart<'_>, st: &State, a: &Spec, r: &Run, pages: &mut PageBatch) -> Result {
+    let object = st.object(a).ok_or(EINVAL)?;
+    let first = (a.offset / PAGE).saturating_add(r.start.saturating_sub(a.start) / PAGE);
+    for i in 0..u64::from(r.npages) {
+        object.take_page(first.saturating_add(i), pages).map_err(|e| cannot(cx, r, e))?;
+    }
+    Ok(())
+}
+
+fn refuse(cx: &Restart<'_>, r: &Run, what: &str) -> Error {
+    let (start, n) = (r.start, r.npages);
+    match CString::try_from_fmt(fmt!("{what}: {n} pages from {start:#x}")) {
+        Ok(text) => cx.fail(EUCLEAN, WORD, "", text.to_bytes(), "list every defect with: crimg verify IMAGE"),
+        Err(_) => ENOMEM,
+    }
+}
+
+fn cannot(cx: &Restart<'_>, r: &Run, e: Error) -> Error {
+    let (start, n, errno) = (r.start, r.npages, e.to_errno().unsigned_abs());
+    match CString::try_from_fmt(fmt!("memory for {n} pages from {start:#x} cannot be had (errno {errno})")) {
+        Ok(text) => cx.fail(e, WORD, "", text.to_bytes(), "free some memory; check the memory limit of the control group"),
+        Err(_) => ENOMEM,
+    }
+}

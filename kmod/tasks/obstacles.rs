@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a restart could not bring back, collected completely before the checkpoint is refused.
+//!
+//! Two kinds of questions: those about each thread are a table, those about the process are functions.
+//! The first thread that has something is named; its fellows usually have the same. What is lost
+//! without harm is a note.
+
+use crate::{sys, sys::Ask, WORD};
+use core::fmt::Write;
+use crkit::{bindings as b, sys::task::TaskRef, Checkpoint, Obstacle};
+use kernel::{ffi::c_int, prelude::*};
+
+/// A question that must be answered with no.
+struct Check {
+    ask: Ask,
+    word: &'static str,
+    object: &'static [u8],
+    reason: &'static str,
+    remedy: &'static str,
+}
+
+/// Questions about each thread.
+const THREAD: &[Check] = &[
+    Check {
+        ask: b::crs_is_compat_task,
+        word: WORD,
+        object: b"32-bit or x32 program",
+        reason: "only 64-bit programs can be restarted",
+        remedy: "run a 64-bit build",
+    },
+    Check {
+        ask: b::crs_shstk_enabled,
+        word: WORD,
+        object: b"shadow stack",
+        reason: "the contents of shadow stacks cannot be written at a restart",
+        remedy: "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+    },
+    Check {
+        ask: b::crs_task_has_io_bitmap,
+        word: WORD,
+        object: b"I/O port permissions",
+        reason: "access to hardware (ioperm, iopl) is not kept",
+        remedy: "programs that drive hardware cannot be checkpointed",
+    },
+    Check {
+        ask: b::crs_hw_breakpoints,
+        word: WORD,
+        object: b"hardware breakpoint",
+        reason: "a debugger has set it in the thread",
+        remedy: "let the debugger remove its breakpoints and detach",
+    },
+    Check {
+        ask: b::crs_tls_entries,
+        word: WORD,
+        object: b"segment from set_thread_area(2)",
+        reason: "descriptors of the thread are not kept",
+        remedy: "programs that use segments of their own cannot be checkpointed",
+    },
+    Check {
+        ask: b::crs_cpuid_faulting,
+        word: WORD,
+        object: b"cpuid faulting",
+        reason: "ARCH_SET_CPUID is not kept",
+        remedy: "programs that forbid themselves the cpuid instruction cannot be checkpointed",
+    },
+    Check {
+        ask: b::crs_syscall_user_dispatch,
+        word: WORD,
+        object: b"system call user dispatch",
+        reason: "PR_SET_SYSCALL_USER_DISPATCH is not kept",
+        remedy: "emulators that intercept their own system calls cannot be checkpointed",
+    },
+    Check {
+        ask: b::crs_io_uring_active,
+        word: "io_uring",
+        object: b"io_uring",
+        reason: "the thread uses an io_uring, whose queues are not kept",
+        remedy: "make the program use epoll, or set sysctl kernel.io_uring_disabled before it starts",
+    },
+    Check {
+        ask: b::crs_io_uring_restricted,
+        word: "io_uring",
+        object: b"io_uring restrictions",
+        reason: "the thread has restricted its use of io_uring, and the restrictions are not kept",
+        remedy: "start the program without them",
+    },
+    Check {
+        ask: b::crs_perf_events,
+        word: WORD,
+        object: b"perf events",
+        reason: "a measurement of the thread is running and would end",
+        remedy: "stop perf and try again",
+    },
+    Check {
+        ask: b::crs_sem_undo,
+        word: WORD,
+        object: b"System V semaphore undo list",
+        reason: "SEM_UNDO adjustments are not kept",
+        remedy: "make the program use semaphores without SEM_UNDO",
+    },
+    Check {
+        ask: b::crs_core_sched_cookie,
+        word: WORD,
+        object: b"core scheduling cookie",
+        reason: "PR_SCHED_CORE is not kept",
+        remedy: "start the program outside of a core scheduling group",
+    },
+];
+
+/// What is lost without harm.
+const NOTES: &[(Ask, &[u8])] = &[(b::crs_numa_policy, b"a NUMA memory policy (set_mempolicy) is not kept")];
+
+/// A line of text for the report; cut where memory ends.
+#[derive(Default)]
+struct Line(KVec<u8>);
+
+impl Write for Line {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        self.0.extend_from_slice(s.as_bytes(), GFP_KERNEL).map_err(|_| core::fmt::Error)
+    }
+}
+
+impl Line {
+    /// `what` and a list of process ids, of which `total` exist.
+    fn with_pids(what: &str, pids: &[c_int], total: usize) -> Self {
+        let mut line = Line::default();
+        // A line that is cut is better than none: errors are dropped.
+        let _ = write!(line, "{what}");
+        for pid in pids.iter().take(total) {
+            let _ = write!(line, " {pid}");
+        }
+        if total > pids.len() {
+            let _ = write!(line, " and {} more", total.saturating_sub(pids.len()));
+        }
+        line
+    }
+}
+
+/// Reports all obstacles and notes of this extension.
+pub(crate) fn report(cx: &Checkpoint<'_>) -> Result {
+    for c in THREAD {
+        if let Some(t) = cx.tasks().find(|t| sys::ask(t, c.ask)) {
+            cx.obstacle(Obstacle { tid: t.pid_vnr(), ..Obstacle::new(c.word, c.object, c.reason, c.remedy) })?;
+        }
+    }
+    for (ask, text) in NOTES {
+        if cx.tasks().any(|t| sys::ask(&t, *ask)) {
+            cx.note(WORD, text)?;
+        }
+    }
+    let flagged = |flag: u32| cx.tasks().any(|t| t.fields().flags & flag != 0);
+    if flagged(b::CR_PF_MCE_PROCESS) || flagged(b::CR_PF_LOCAL_THROTTLE) {
+        cx.note(WORD, b"PR_MCE_KILL and PR_SET_IO_FLUSHER settings are not kept")?;
+    }
+    traced(cx)?;
+    seccomp(cx)?;
+    children(cx)?;
+    sharing(cx)?;
+    timers(cx)?;
+    namespaces(cx)?;
+    address_space(cx)?;
+    terminal(cx)
+}
+
+fn traced(cx: &Checkpoint<'_>) -> Result {
+    if let Some(t) = cx.tasks().find(|t| t.fields().ptrace != 0) {
+        cx.obstacle(Obstacle {
+            tid: t.pid_vnr(),
+            ..Obstacle::new("ptrace", b"debugger", "the thread is being traced", "detach the debugger")
+        })?;
+    }
+    let traces = |t: &TaskRef<'_>| {
+        let list = &t.fields().ptraced;
+        !core::ptr::eq(list.next, list)
+    };
+    if let Some(t) = cx.tasks().find(traces) {
+        cx.obstacle(Obstacle {
+            tid: t.pid_vnr(),
+            ..Obstacle::new("ptrace", b"traced processes", "the process traces others", "let it detach from them")
+        })?;
+    }
+    Ok(())
+}
+
+fn seccomp(cx: &Checkpoint<'_>) -> Result {
+    let Some(t) = cx.tasks().find(|t| t.fields().seccomp.mode != 0) else { return Ok(()) };
+    let object: &[u8] = if t.fields().seccomp.mode == 1 { b"seccomp strict mode" } else { b"seccomp filter" };
+    cx.obstacle(Obstacle {
+        tid: t.pid_vnr(),
+        ..Obstacle::new(
+            "seccomp",
+            object,
+            "the filter cannot be read back from the kernel; without it the program would be less confined",
+            "start the program without seccomp (containers: --security-opt seccomp=unconfined; systemd: no SystemCallFilter=)",
+        )
+    })
+}
+
+fn children(cx: &Checkpoint<'_>) -> Result {
+    let mut pids = [0; 16];
+    let n = sys::children(&cx.leader(), &mut pids);
+    if n == 0 {
+        return Ok(());
+    }
+    let line = Line::with_pids("child processes", &pids, n);
+    cx.obstacle(Obstacle::new(
+        "children",
+        &line.0,
+        "only single processes can be restarted; their parent would wait for children that do not exist",
+        "let the program end its children or wait for them first",
+    ))
+}
+
+fn sharing(cx: &Checkpoint<'_>) -> Result {
+    for (what, name) in [
+        (b::CRS_SHARE_SIGHAND, "signal handlers shared with"),
+        (b::CRS_SHARE_FILES, "descriptor table shared with"),
+        (b::CRS_SHARE_FS, "working directory and umask shared with"),
+    ] {
+        let mut pids = [0; 16];
+        let n = sys::sharers(&cx.leader(), what, &mut pids);
+        if n > 0 {
+            let line = Line::with_pids(name, &pids, n);
+            let reason = "processes made by clone(2) that share state must be restarted together";
+            cx.obstacle(Obstacle::new("sharing", &line.0, reason, "end the other process first"))?;
+        }
+    }
+    let leader = cx.leader();
+    let (files, fs) = (leader.fields().files, leader.fields().fs);
+    if let Some(t) = cx.tasks().find(|t| t.fields().files != files || t.fields().fs != fs) {
+        cx.obstacle(Obstacle {
+            tid: t.pid_vnr(),
+            ..Obstacle::new(
+                "sharing",
+                b"thread with its own descriptors or working directory",
+                "the thread has called unshare(CLONE_FILES or CLONE_FS); restarted threads share them",
+                "let the thread end first",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn timers(cx: &Checkpoint<'_>) -> Result {
+    let leader = cx.leader();
+    let signal = sys::signal(&leader);
+    let found = |object: &'static [u8]| {
+        cx.obstacle(Obstacle::new(
+            "timers",
+            object,
+            "timers of the process are not kept: it would wait for a signal that never comes",
+            "try again when the timer has been cancelled or has expired; timerfd and sleeping threads are kept",
+        ))
+    };
+    if sys::real_timer_armed(&leader) {
+        found(b"ITIMER_REAL or alarm(2)")?;
+    }
+    for (it, object) in signal.it.iter().zip([b"ITIMER_PROF".as_slice(), b"ITIMER_VIRTUAL"]) {
+        if it.expires != 0 || it.incr != 0 {
+            found(object)?;
+        }
+    }
+    if !signal.posix_timers.first.is_null() {
+        found(b"POSIX timer (timer_create)")?;
+    }
+    Ok(())
+}
+
+fn namespaces(cx: &Checkpoint<'_>) -> Result {
+    let Some(here) = sys::namespaces(&TaskRef::current()) else { return Err(ESRCH) };
+    for t in cx.tasks() {
+        let Some(there) = sys::namespaces(&t) else { return Err(ESRCH) };
+        let mut line = Line::default();
+        for (a, z, name) in [
+            (here.uts, there.uts, "uts"),
+            (here.ipc, there.ipc, "ipc"),
+            (here.mnt, there.mnt, "mnt"),
+            (here.pid, there.pid, "pid"),
+            (here.net, there.net, "net"),
+            (here.cgroup, there.cgroup, "cgroup"),
+            (here.user, there.user, "user"),
+        ] {
+            if a != z {
+                let _ = write!(line, "{}{name}", if line.0.is_empty() { "" } else { ", " });
+            }
+        }
+        if there.pid_for_children != there.pid {
+            let _ = write!(line, "{}pid (for children)", if line.0.is_empty() { "" } else { ", " });
+        }
+        if !line.0.is_empty() {
+            return cx.obstacle(Obstacle {
+                tid: t.pid_vnr(),
+                ..Obstacle::new(
+                    "namespaces",
+                    &line.0,
+                    "the process is in other namespaces than crctl; they would not exist at the restart",
+                    "run crctl inside them, for example with nsenter(1) -t PID, for checkpoint and restart",
+                )
+            });
+        }
+    }
+    Ok(())
+}
+
+fn address_space(cx: &Checkpoint<'_>) -> Result {
+    let leader = cx.leader();
+    if leader.fields().exit_state != 0 {
+        cx.obstacle(Obstacle::new(
+            WORD,
+            b"main thread has ended",
+            "a process whose first thread has called pthread_exit cannot be restarted",
+            "let the main thread wait for the others instead",
+        ))?;
+    }
+    if sys::ask(&leader, b::crs_dynamic_xfeatures) {
+        cx.obstacle(Obstacle::new(
+            WORD,
+            b"AMX (ARCH_REQ_XCOMP_PERM)",
+            "the permission to use AMX tiles and their contents are not kept",
+            "make the program use other instructions",
+        ))?;
+    }
+    let mm = sys::mm_facts(&cx.mm());
+    if mm.ldt {
+        cx.obstacle(Obstacle::new(
+            WORD,
+            b"local descriptor table (modify_ldt)",
+            "segments of the process are not kept",
+            "programs that use segments of their own cannot be checkpointed",
+        ))?;
+    }
+    if mm.lam {
+        cx.obstacle(Obstacle::new(
+            WORD,
+            b"linear address masking (ARCH_ENABLE_TAGGED_ADDR)",
+            "tagged addresses are not kept",
+            "start the program without address tagging",
+        ))?;
+    }
+    if mm.uprobes {
+        cx.obstacle(Obstacle::new(
+            WORD,
+            b"uprobes",
+            "breakpoints of a tracer are in the program's memory and would kill it after a restart",
+            "stop the tracer (perf, bpftrace) and let the program run on for a moment",
+        ))?;
+    }
+    Ok(())
+}
+
+fn terminal(cx: &Checkpoint<'_>) -> Result {
+    let leader = cx.leader();
+    let s = sys::signal(&leader);
+    if s.leader != 0 && !s.tty.is_null() {
+        cx.note(WORD, b"the process controls a terminal; after a restart its session has none")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+"""Tasks: threads, registers, blocking system calls, attributes of process and threads."""
+
+import os
+import signal
+import subprocess
+import time
+
+from stage import named_obstacle, scene
+
+
+@scene("a program with 1 thread goes on after kill and restart", 1)
+@scene("a program with 4 threads goes on after kill and restart", 4)
+@scene("a program with 32 threads goes on after kill and restart", 32)
+@scene("a program with 256 threads goes on after kill and restart", 256, timeout=240)
+def threads(s, count):
+    p = s.start("threads", count)
+    s.expect(p.threads() == count, f"{p.threads()} threads instead of {count}")
+    p.kill_and_restart(2 if count < 256 else 1)
+    s.expect(p.threads() == count, f"{p.threads()} threads instead of {count} after the restart")
+    p.finish()
+
+
+@scene("a static program with 4 threads goes on after kill and restart")
+def static(s):
+    p = s.start("threads-static", 4)
+    p.kill_and_restart(2)
+    p.finish()
+
+
+@scene("thread ids and their names are the same after a restart")
+def same_ids(s):
+    def ids(pid):
+        found = {}
+        for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+            with open(f"/proc/{pid}/task/{tid}/comm") as f:
+                found[tid] = f.read()
+        return found
+
+    p = s.start("threads", 8)
+    before = ids(p.pid)
+    p.kill_and_restart()
+    after = ids(p.pid)
+    s.expect(before == after, f"before {before}, after {after}")
+    p.finish()
+
+
+@scene("256 threads are frozen and thawed five times without losing a wake-up")
+def many_checks(s):
+    p = s.start("threads", 256)
+    for _ in range(5):
+        p.check()
+        time.sleep(0.1)
+    p.finish()
+
+
+@scene("21 blocking system calls see no EINTR and lose no wake-up when they are only checkpointed", 0)
+@scene("21 blocking system calls see no EINTR and lose no wake-up over kill and restart", 1)
+@scene("21 blocking system calls see no EINTR and lose no wake-up over two restarts", 2)
+def blocking(s, restarts):
+    release = s.hold_locks("lock")
+    p = s.start("blocking", "pure", 6)
+    if restarts:
+        p.kill_and_restart(restarts)
+    else:
+        for _ in range(3):
+            p.checkpoint()
+            time.sleep(0.3)
+    p.go()
+    p.wait_for("awake")
+    release()
+    p.finish()
+
+
+@scene("34 blocking system calls, of every kind, see no EINTR when the process is frozen and thawed ten times")
+def blocking_all(s):
+    release = s.hold_locks("lock")
+    p = s.start("blocking", "all", 6)
+    for _ in range(10):
+        result = s.crctl("check", p.pid, code=(0, 1))
+        s.expect(result.code == 1, "epoll, inotify, sockets and a child are no obstacles")
+        time.sleep(0.1)
+    p.go()
+    p.wait_for("awake")
+    release()
+    p.finish()
+
+
+@scene("timeouts of sleeping threads end in time although the process is frozen again and again")
+def deadlines(s):
+    release = s.hold_locks("lock")
+    begin = time.monotonic()
+    p = s.start("blocking", "pure", 6)
+    for _ in range(6):
+        p.checkpoint()
+        time.sleep(0.5)
+    p.go()
+    p.wait_for("awake")
+    release()
+    code = p.wait(60)
+    took = time.monotonic() - begin
+    s.expect(code == 0, f"the program found: {p.tail()}")
+    s.note(f"waits of 6 and 7 s ended after {took:.1f} s, with the start of the program")
+    s.expect(took < 10, f"waits of 6 and 7 s took {took:.1f} s: a timeout began anew")
+
+
+@scene("threads that are created and joined all the time survive ten checkpoints")
+def storm(s):
+    p = s.start("storm", 4)
+    for _ in range(10):
+        p.checkpoint()
+    p.finish()
+
+
+@scene("threads that are created and joined all the time go on after kill and restart")
+def storm_restart(s):
+    p = s.start("storm", 4)
+    p.kill_and_restart(3)
+    p.finish()
+
+
+@scene("general, x87, sse, avx and avx512 registers have their values after kill and restart")
+def registers(s):
+    p = s.start("registers")
+    for _ in range(3):
+        p.check()
+    p.kill_and_restart(2)
+    p.finish()
+
+
+@scene("names, personality, oom score, dumpable flag and prctl values are the same after a restart", "plain")
+@scene("policy, nice, priority, affinity and io priority of each thread are the same after a restart", "sched")
+def attributes(s, mode):
+    p = s.start("attributes", mode)
+    p.kill_and_restart()
+    p.finish()
+
+
+@scene("a stopped process can be checkpointed, and is stopped after the restart")
+def stopped(s):
+    p = s.start("threads", 8)
+    os.kill(p.pid, signal.SIGSTOP)
+    end = time.monotonic() + 5
+    while p.state() != "T" and time.monotonic() < end:
+        time.sleep(0.02)
+    s.expect(p.state() == "T", f"state {p.state()} after SIGSTOP")
+    p.kill()
+    # crctl in the foreground stops with its program, and continues when the program does.
+    p.restart()
+    end = time.monotonic() + 5
+    while p.state() != "T" and time.monotonic() < end:
+        time.sleep(0.02)
+    s.expect(p.state() == "T", f"the restarted process is not stopped but in state {p.state()}")
+    os.kill(p.pid, signal.SIGCONT)
+    os.kill(p.popen.pid, signal.SIGCONT)
+    p.finish()
+
+
+@scene("a stopped process is still stopped after crctl check")
+def stopped_check(s):
+    p = s.start("threads", 4)
+    os.kill(p.pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    p.check()
+    time.sleep(0.2)
+    s.expect(p.state() == "T", f"state {p.state()} after the check")
+    os.kill(p.pid, signal.SIGCONT)
+    p.finish()
+
+
+@scene("crctl check names every obstacle at once: child, socket, eventfd and timer in one go")
+def all_at_once(s):
+    p = s.start("obstacles", "child", "socket", "eventfd", "timer")
+    result = p.check("--json", code=1)
+    found = result.json().get("obstacles", [])
+    text = str(found).lower()
+    for word in ("child", "socket", "eventfd", "timer"):
+        s.expect(word in text, f"{word} is not named: {text}")
+    s.expect(len(found) >= 4, f"only {len(found)} obstacles: {found}")
+    beat = s.path("heartbeat")
+    before = open(beat).read()
+    time.sleep(0.5)
+    s.expect(open(beat).read() != before, "the process does not run on")
+    # A checkpoint says the same and writes nothing.
+    result = p.checkpoint(code=1)
+    s.expect_message(result, "child", "socket", "eventfd", "timer")
+    s.expect(not os.path.exists(p.image), "a refused checkpoint left an image")
+    p.finish()
+
+
+# What crctl must call it, by kind.
+NAMES = {
+    "child": "child",
+    "zombie": "child",
+    "timer": "timer",
+    "itimer": "timer",
+    "seccomp": "seccomp",
+    "landlock": "landlock",
+    "traced": "trace",
+    "aio": "aio",
+    "namespace": "namespace",
+    "shared-memory-process": "memory",
+}
+
+
+@scene("a child process is a named obstacle", "child")
+@scene("a child that was not waited for is a named obstacle", "zombie")
+@scene("a POSIX timer is a named obstacle", "timer")
+@scene("an interval timer is a named obstacle", "itimer")
+@scene("a seccomp filter is a named obstacle", "seccomp")
+@scene("a Landlock domain is a named obstacle", "landlock")
+@scene("a traced process is a named obstacle", "traced")
+@scene("an asynchronous I/O context is a named obstacle", "aio")
+@scene("a thread in another namespace is a named obstacle", "namespace")
+@scene("memory shared with another process is a named obstacle", "shared-memory-process")
+def obstacle(s, kind):
+    named_obstacle(s, kind, NAMES[kind])
+
+
+@scene("a Landlock domain can be given up with --drop landlock")
+def drop_landlock(s):
+    p = s.start("obstacles", "landlock")
+    if "skipped landlock" in p.log():
+        s.skip("this kernel has no Landlock")
+    p.check("--drop", "landlock")
+    p.kill("--drop", "landlock")
+    p.restart()
+    p.finish()
+
+
+@scene("a process whose main thread has ended is a named obstacle")
+def leaderless(s):
+    p = s.start("obstacles", "leaderless")
+    time.sleep(0.3)
+    result = s.crctl("check", p.pid, code=1)
+    s.expect_message(result, "thread")
+    s.expect(p.exists(), "the process is gone")
+
+
+@scene("kill -9 while the process is frozen ends it, and the checkpoint says so")
+def killed_frozen(s):
+    p = s.start("work", 64, 4)
+    reader, writer = os.pipe()
+    crctl = subprocess.Popen(["crctl", "checkpoint", str(p.pid), "-o", "-"], stdout=writer, stderr=subprocess.PIPE)
+    s.started.append(crctl)
+    os.close(writer)
+    # Nobody reads, so the checkpoint stands still with the process frozen.
+    time.sleep(1)
+    s.expect(crctl.poll() is None, "crctl did not wait for its reader")
+    count = p.log()
+    time.sleep(0.6)
+    s.expect(p.log() == count, "the process runs during its checkpoint")
+    os.kill(p.pid, signal.SIGKILL)
+    p.popen.wait(30)
+    while os.read(reader, 1 << 20):
+        pass
+    os.close(reader)
+    err = crctl.communicate(timeout=30)[1].decode(errors="replace")
+    s.expect(crctl.returncode not in (0, -9), f"crctl ended with {crctl.returncode}: {err}")
+    s.note(f"crctl: status {crctl.returncode}: {err.strip()}")
+
+
+@scene("a signal that arrives while the process is frozen is delivered afterwards")
+def signal_while_frozen(s):
+    p = s.start("ending", "idle")
+    reader, writer = os.pipe()
+    crctl = subprocess.Popen(["crctl", "checkpoint", str(p.pid), "-o", "-"], stdout=writer, stderr=subprocess.DEVNULL)
+    s.started.append(crctl)
+    os.close(writer)
+    time.sleep(0.5)
+    os.kill(p.pid, signal.SIGTERM)
+    while os.read(reader, 1 << 20):
+        pass
+    os.close(reader)
+    s.expect(crctl.wait(30) in (0, 3, 7), f"crctl ended with {crctl.returncode}")
+    s.expect(p.popen.wait(30) == -signal.SIGTERM, f"the process ended with {p.popen.returncode}")

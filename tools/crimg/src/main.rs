@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! `crimg`: look at checkpoint images and check them.
+//!
+//! It reads images only, through the crate that the kernel modules use (`cr-format`); it never opens
+//! the device. Where to look: [`cmd`] one file per sub-command · [`view`] one file per resource word ·
+//! [`load`] reading for `show` · [`json`] the machine's view · [`error`] exit codes.
+
+mod cmd;
+mod error;
+mod escape;
+mod input;
+mod json;
+mod load;
+mod names;
+mod number;
+mod output;
+mod view;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Look at checkpoint images of crkit and check them.
+#[derive(Parser)]
+#[command(name = "crimg", version, after_help = EXIT_CODES)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit status: 0 sound or shown · 2 used wrongly · 3 the image is malformed · \
+4 the image is newer than this crimg or over its limits · 6 the image cannot be read or the output not written.";
+
+#[derive(Subcommand)]
+enum Command {
+    Show(cmd::show::Args),
+    Verify(cmd::verify::Args),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut out = output::Output::new();
+    let result = match &args.command {
+        Command::Show(args) => cmd::show::run(args, &mut out),
+        Command::Verify(args) => cmd::verify::run(args, &mut out),
+    };
+    let result = result.and_then(|outcome| out.finish().map(|()| outcome));
+    match result {
+        Ok(outcome) => outcome.exit_code(),
+        Err(failure) => failure.report(),
+    }
+}

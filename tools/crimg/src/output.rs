@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! Standard output: buffered, and every error of it kept apart from those of the image.
+
+use crate::error::Failure;
+use std::{
+    fmt,
+    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+};
+
+/// Standard output.
+pub struct Output(BufWriter<StdoutLock<'static>>);
+
+impl Output {
+    pub fn new() -> Self {
+        Self(BufWriter::new(io::stdout().lock()))
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// [`Failure::Write`].
+    pub fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        writeln!(self.0, "{line}").map_err(Failure::Write)
+    }
+
+    /// Writes a line `label  value`.
+    ///
+    /// # Errors
+    /// [`Failure::Write`].
+    pub fn field(&mut self, label: &str, value: impl fmt::Display) -> Result<(), Failure> {
+        self.line(format_args!("{label:<12} {value}"))
+    }
+
+    /// Writes a document in JSON, with everything escaped that could steer a terminal.
+    ///
+    /// # Errors
+    /// [`Failure::Write`].
+    pub fn json(&mut self, document: &impl serde::Serialize) -> Result<(), Failure> {
+        let mut escaped = EscapedJson(&mut self.0);
+        serde_json::to_writer_pretty(&mut escaped, document)
+            .map_err(|e| Failure::Write(e.into()))?;
+        self.line("")
+    }
+
+    /// Writes out what is buffered.
+    ///
+    /// # Errors
+    /// [`Failure::Write`].
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(Failure::Write)
+    }
+
+    /// Is it a terminal?
+    pub fn is_terminal() -> bool {
+        io::stdout().is_terminal()
+    }
+}
+
+/// Escapes on the way out. The serializer hands over whole characters in each call.
+struct EscapedJson<'w>(&'w mut BufWriter<StdoutLock<'static>>);
+
+impl Write for EscapedJson<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(buf) {
+            Ok(text) if !text.is_ascii() || buf.contains(&0x7f) => {
+                self.0.write_all(crate::escape::json(text).as_bytes())?;
+            }
+            _ => self.0.write_all(buf)?,
+        }
+        Ok(buf.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Columns of the terminal; `None` off a terminal.
+pub fn width() -> Option<u16> {
+    let table = comfy_table::Table::new();
+    if Output::is_terminal() {
+        table.width()
+    } else {
+        None
+    }
+}
+
+/// A table without lines that fits the terminal; off a terminal it is as wide as it needs, one row per line.
+pub fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_header(header);
+    if Output::is_terminal() {
+        table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    }
+    table
+}
+
+/// The lines of a table, without blanks at their ends.
+///
+/// # Errors
+/// [`Failure::Write`].
+pub fn print(table: &comfy_table::Table, out: &mut Output) -> Result<(), Failure> {
+    for line in table.lines() {
+        out.line(line.trim_end())?;
+    }
+    Ok(())
+}
