@@ -279,6 +279,8 @@ impl Freeze {
                 let _ = fresh.push(t, GFP_KERNEL);
             }
         }
+        // Taken from the end: the order of the thread list is kept.
+        fresh.as_mut_slice().reverse();
         let mut added = false;
         while let Some(t) = fresh.pop() {
             if self.tasks.iter().any(|k| k.task.as_ptr() == t.as_ptr()) {

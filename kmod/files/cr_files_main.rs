@@ -9,8 +9,9 @@
 //! Connected by the user at restart: terminals, pipes and sockets on descriptors 0 to 2 whose other end
 //! is outside, and whatever was promised with `--fd`.
 //!
-//! Not preserved: readahead advice, owner of removed files, credentials the files were opened with (they
-//! become those of whoever makes the restart), a position shared with another process (a note says so).
+//! Not preserved: readahead advice, owner of removed files (they become those of the process's user),
+//! credentials the files were opened with (they become those of whoever makes the restart), a position
+//! shared with another process (a note says so).
 //!
 //! Refused, each by name: locks, leases, `O_ASYNC` · sockets, other kernel objects without a module that
 //! keeps them · removed folders, files whose name leads elsewhere now · another root directory, threads

@@ -317,10 +317,16 @@ fn plan(cx: &Restart<'_>, records: &Records, cuts: &[(usize, u64)]) -> Result<Pl
         let fd = records.files.get(*i).and_then(|f| f.first_fd).ok_or(EUCLEAN)?;
         push(Op::values(b::__NR_ftruncate, &[fd.into(), *size], "a file that has grown cannot be cut back"))?;
     }
+    let owner = other_owner(cx)?;
     for (i, f) in records.files.iter().enumerate() {
         let Some(fd) = f.first_fd else { continue };
         match f.kind {
             FILE_DELETED if f.contents == i => {
+                // Before the mode: a change of owner takes set-id bits away.
+                if let Some(owner) = owner {
+                    let args = [fd.into(), owner.0, owner.1];
+                    push(Op::values(b::__NR_fchown, &args, "the owner of a removed file cannot be set"))?;
+                }
                 let mode = (f.mode & 0o7777).into();
                 push(Op::values(b::__NR_fchmod, &[fd.into(), mode], "the mode of a removed file cannot be set"))?;
                 let times = times(&records.file(cx, i)?);
@@ -338,6 +344,18 @@ fn plan(cx: &Restart<'_>, records: &Records, cuts: &[(usize, u64)]) -> Result<Pl
         }
     }
     Ok(plan)
+}
+
+/// User and group that new files of the process belong to, if they are not those of the restart's caller.
+fn other_owner(cx: &Restart<'_>) -> Result<Option<(u64, u64)>> {
+    let Some(r) = cx.records::<cr_format::CredRecord<'_>>().next() else { return Ok(None) };
+    let r = r?;
+    let me = TaskRef::current().fields().cred;
+    // SAFETY: current's own credentials, which only it changes.
+    let same = unsafe {
+        u64::from(b::crs_from_kuid((*me).fsuid)) == r.fsuid && u64::from(b::crs_from_kgid((*me).fsgid)) == r.fsgid
+    };
+    Ok((!same).then_some((r.fsuid, r.fsgid)))
 }
 
 /// `struct timespec[2]`: time of access left as it is, time of modification from the record.

@@ -210,7 +210,7 @@ fn open_fifo(cx: &Restart<'_>, state: &State, p: &mut Progress, record: &PipeRec
         Some(_) => {
             return Err(fail(
                 cx,
-                EBUSY,
+                ESTALE,
                 fmt!("the FIFO {path} is in use by another process"),
                 "both ends belonged to the process: end the other one first",
             ))

@@ -249,7 +249,7 @@ fn timers(cx: &Checkpoint<'_>) -> Result {
             "timers",
             object,
             "timers of the process are not kept: it would wait for a signal that never comes",
-            "try again when the timer has been cancelled or has expired; timerfd and sleeping threads are kept",
+            "try again when the timer has been cancelled or has expired; sleeping threads are no obstacle",
         ))
     };
     if sys::real_timer_armed(&leader) {
