@@ -223,8 +223,20 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
     if leader.as_ptr() == OwnedTask::current().as_ptr() {
         return Err(s.fail(EINVAL, "core", b"a process cannot checkpoint itself through this call", "run crctl from another process"));
     }
+    if leader.is_kernel_thread() {
+        return Err(s.fail(EINVAL, "core", b"this is a kernel thread", "only processes of user space can be checkpointed"));
+    }
+    if leader.has_ended() && leader.live_threads() > 0 {
+        let o = Obstacle::new(
+            "tasks",
+            b"main thread",
+            "it has ended while other threads go on; such a process cannot be re-created yet",
+            "let the main thread wait for the others (pthread_join) instead of ending (pthread_exit)",
+        );
+        return refuse(s, arg, dry, &o, arg.pid as u32);
+    }
     let permission = Permission::check(arg.pid).map_err(|e| match e {
-        ESRCH => s.fail(ESRCH, "core", b"the process has no memory: a kernel thread, or it has ended", ""),
+        ESRCH => s.fail(ESRCH, "core", b"the process has ended", ""),
         ENXIO => s.fail(ENXIO, "core", b"/proc is not the proc file system", "mount it"),
         _ => s.fail(EPERM, "core", b"you may not attach to this process", "run as its owner or as root; see kernel.yama.ptrace_scope"),
     })?;
@@ -246,7 +258,22 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
     }
 
     let started_ns = clocks::monotonic();
-    let freeze = Freeze::new(&leader).map_err(|e| explain_freeze(s, e))?;
+    let freeze = match Freeze::new(&leader) {
+        Ok(f) => f,
+        Err(FreezeError::Traced { tid }) => {
+            let o = Obstacle {
+                tid,
+                ..Obstacle::new(
+                    "ptrace",
+                    b"debugger",
+                    "the thread is traced, and its tracer would lose it",
+                    "detach the debugger (or strace) first",
+                )
+            };
+            return refuse(s, arg, dry, &o, arg.pid as u32);
+        }
+        Err(e) => return Err(explain_freeze(s, e)),
+    };
     let mm = OwnedMm::of(&leader, &permission)
         .map_err(|e| s.fail(e, "core", b"the process ended or executed another program meanwhile", "try again"))?;
     let flags = arg.flags;
@@ -277,6 +304,13 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
     let r = write_image(s, &op, file, arg);
     *op.output.lock() = None;
     r
+}
+
+/// Ends with one obstacle that is known before the process could be frozen.
+fn refuse(s: &Session, arg: &mut cr_uapi::Checkpoint, dry: bool, o: &Obstacle<'_>, pid: u32) -> Result {
+    push_obstacle(s, pid, o)?;
+    arg.obstacles = s.report.obstacles();
+    if dry { Ok(()) } else { Err(EOPNOTSUPP) }
 }
 
 /// Calls `checkpoint` of every extension, also of those that are loaded on the way.
@@ -474,10 +508,6 @@ fn explain_freeze(s: &Session, e: FreezeError) -> Error {
                 "thread {tid} ({name}) does not reach the user boundary: kernel state {state:#x}, waiting for a device, a vfork child or a frozen group"
             )));
             s.fail(EBUSY, "core", &m, "try again when it has finished waiting")
-        }
-        FreezeError::Stopped { tid } => {
-            let m = text(CString::try_from_fmt(fmt!("thread {tid} is stopped by a signal")));
-            s.fail(EBUSY, "core", &m, "continue the process first: kill -CONT PID")
         }
         FreezeError::Traced { tid } => {
             let m = text(CString::try_from_fmt(fmt!("thread {tid} is traced by a debugger")));

@@ -10,6 +10,10 @@
 //! an uninterruptible sleep) finds the `thaw` flag set and passes through, because works cannot be
 //! cancelled: they own what they use.
 //!
+//! A thread that a signal has stopped is at that boundary already; it gets no work, is read as it is, and must
+//! not have run in between. One that stops while its work is queued counts the same, and its work parks it
+//! should it be continued.
+//!
 //! Locks: none held while waiting. RCU only inside `crs_threads`.
 
 use core::{
@@ -124,6 +128,34 @@ impl OwnedTask {
         unsafe { b::crs_task_state(self.as_ptr()) }
     }
 
+    /// Is the thread stopped by a signal?
+    fn is_stopped(&self) -> bool {
+        self.state() & b::CR_TASK_STOPPED != 0
+    }
+
+    /// Voluntary context switches so far: a stopped thread that has not run has the same number.
+    fn switches(&self) -> usize {
+        // SAFETY: live; a word read.
+        unsafe { core::ptr::addr_of!((*self.as_ptr()).nvcsw).read_volatile() }
+    }
+
+    /// Is this a kernel thread?
+    pub(crate) fn is_kernel_thread(&self) -> bool {
+        self.as_ref().fields().flags & b::CR_PF_KTHREAD != 0
+    }
+
+    /// Has the thread ended although others of its process may live?
+    pub(crate) fn has_ended(&self) -> bool {
+        let f = self.as_ref();
+        f.fields().exit_state != 0 || f.fields().flags & b::CR_PF_EXITING != 0
+    }
+
+    /// Threads of the process that have not ended.
+    pub(crate) fn live_threads(&self) -> u32 {
+        // SAFETY: live; a null list only counts.
+        unsafe { b::crs_threads(self.as_ptr(), core::ptr::null_mut(), 0) as u32 }
+    }
+
     /// Sends SIGKILL to its process.
     pub(crate) fn kill(&self) {
         self.signal(b::SIGKILL);
@@ -173,6 +205,25 @@ pub(crate) struct Frozen {
     /// The thread.
     pub(crate) task: OwnedTask,
     slot: Arc<Slot>,
+    /// Voluntary context switches when it was found stopped by a signal.
+    stopped_at: Option<usize>,
+}
+
+impl Frozen {
+    /// Has the thread no work waiting to run, or will that work park it before anything else?
+    fn is_settled(&self) -> bool {
+        self.stopped_at.is_some() || self.slot.0.load(Ordering::Acquire) != QUEUED || self.task.is_stopped()
+    }
+
+    /// Is the thread at the user boundary, and has been since it was found there?
+    fn is_held(&self) -> bool {
+        match (self.stopped_at, self.slot.0.load(Ordering::Acquire)) {
+            (Some(n), _) => self.task.is_stopped() && self.task.switches() == n,
+            (None, PARKED) => true,
+            (None, QUEUED) => self.task.is_stopped(),
+            _ => false,
+        }
+    }
 }
 
 /// A process whose threads are all parked. Thaws on drop.
@@ -187,8 +238,6 @@ pub(crate) enum FreezeError {
     Errno(Error),
     /// Thread `tid` did not reach the user boundary in time; its state for the message.
     Stuck { tid: u32, comm: [u8; 16], state: u32 },
-    /// A thread is stopped by a signal.
-    Stopped { tid: u32 },
     /// A thread is traced.
     Traced { tid: u32 },
 }
@@ -228,7 +277,7 @@ impl Freeze {
             let all = me.shared.wq.wait(wait::INTERRUPTIBLE, Some(jiffies), || me.settled())?;
             if !all {
                 for t in me.tasks.iter() {
-                    if t.slot.0.load(Ordering::Acquire) == QUEUED {
+                    if !t.is_settled() {
                         let r = t.task.as_ref();
                         return Err(FreezeError::Stuck { tid: r.pid_vnr(), comm: r.comm(), state: t.task.state() });
                     }
@@ -238,7 +287,7 @@ impl Freeze {
                 break;
             }
         }
-        me.tasks.retain(|t| t.slot.0.load(Ordering::Acquire) == PARKED);
+        me.tasks.retain(|t| t.is_held());
         // The leader first; then in the order of creation, as the thread list has them.
         if let Some(i) = me.tasks.iter().position(|t| t.task.as_ptr() == leader.as_ptr()) {
             if let Some(head) = me.tasks.as_mut_slice().get_mut(..=i) {
@@ -251,7 +300,7 @@ impl Freeze {
     }
 
     fn settled(&self) -> bool {
-        self.tasks.iter().all(|t| t.slot.0.load(Ordering::Acquire) != QUEUED)
+        self.tasks.iter().all(Frozen::is_settled)
     }
 
     /// Queues a work to every thread that has none; says whether there was any.
@@ -289,10 +338,13 @@ impl Freeze {
             if t.as_ref().fields().ptrace != 0 {
                 return Err(FreezeError::Traced { tid: t.as_ref().pid_vnr() });
             }
-            if t.state() & b::CR_TASK_STOPPED != 0 {
-                return Err(FreezeError::Stopped { tid: t.as_ref().pid_vnr() });
+            if t.is_stopped() {
+                let stopped_at = Some(t.switches());
+                let slot = Arc::new(Slot(AtomicU32::new(PARKED)), GFP_KERNEL)?;
+                self.tasks.push(Frozen { task: t, slot, stopped_at }, GFP_KERNEL)?;
+            } else {
+                self.queue(t)?;
             }
-            self.queue(t)?;
             added = true;
         }
         Ok(added)
@@ -318,7 +370,7 @@ impl Freeze {
             drop(unsafe { KBox::from_raw(raw) });
             slot.0.store(GONE, Ordering::Release);
         }
-        self.tasks.push(Frozen { task, slot }, GFP_KERNEL)?;
+        self.tasks.push(Frozen { task, slot, stopped_at: None }, GFP_KERNEL)?;
         Ok(())
     }
 
@@ -327,9 +379,9 @@ impl Freeze {
         &self.tasks
     }
 
-    /// Are all threads still parked? False once one of them has been killed.
+    /// Are all threads still where they were? False once one of them has been killed or continued.
     pub(crate) fn intact(&self) -> bool {
-        self.tasks.iter().all(|t| t.slot.0.load(Ordering::Acquire) == PARKED)
+        self.tasks.iter().all(Frozen::is_held)
     }
 }
 

@@ -38,6 +38,13 @@ impl Plan {
         self.ops.is_empty()
     }
 
+    /// What operation `at.step - 1` was for, if its result did not meet its expectation: for extensions that
+    /// explain some failures better than [`Plan::step`] does.
+    pub fn failed(&self, at: At) -> Option<&'static str> {
+        let op = (at.step as usize).checked_sub(1).and_then(|i| self.ops.get(i))?;
+        (!op.expect.is_met(at.prev)).then_some(op.what)
+    }
+
     /// The step function of an extension whose phase is just this plan: checks the result of
     /// operation `at.step - 1`, prepares operation `at.step`.
     ///

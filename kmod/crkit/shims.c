@@ -656,6 +656,14 @@ void crs_mm_facts(struct mm_struct *mm, struct crs_mm_facts *o)
 		o->aio += rcu_access_pointer(aio->table[i]) != NULL;
 	rcu_read_unlock();
 }
+int crs_vma_has_policy(struct vm_area_struct *vma)
+{
+#ifdef CONFIG_NUMA
+	return vma->vm_policy != NULL;
+#else
+	return 0;
+#endif
+}
 void crs_set_coredump_filter(unsigned int filter)
 {
 	__mm_flags_set_mask_bits_word(current->mm, MMF_DUMP_FILTER_MASK,

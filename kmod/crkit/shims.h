@@ -165,6 +165,7 @@ struct crs_mm_facts {
 	u32 aio;			/* io_setup() contexts */
 };
 void crs_mm_facts(struct mm_struct *mm, struct crs_mm_facts *out);
+int crs_vma_has_policy(struct vm_area_struct *vma);	/* mbind() */
 void crs_set_coredump_filter(unsigned int filter);	/* of the current task */
 struct crs_file_facts {
 	u64 magic;			/* of the file system */

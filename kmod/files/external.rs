@@ -45,18 +45,29 @@ fn is_like_stdio(records: &Records, index: usize) -> bool {
     })
 }
 
-/// What the user has connected as descriptor `fd` of file number `index`.
+/// What the user has connected as descriptor `fd` of file number `index`: descriptors 0 to 2 have their own;
+/// others follow that one of the file's descriptors which can be used like the old file.
 pub(crate) fn connected(cx: &Restart<'_>, records: &Records, index: usize, fd: u32) -> Result<FileRef> {
     let f = records.files.get(index).ok_or(EUCLEAN)?;
-    let lowest = f.first_fd.unwrap_or(fd);
-    let own = if fd <= 2 { cx.mapped_file(fd) } else { None };
-    own.or_else(|| cx.mapped_file(lowest)).ok_or_else(|| {
-        let r = records.file(cx, index);
-        let what = r.as_ref().map_or(b"".as_slice(), |r| r.description);
-        let text = CString::try_from_fmt(fmt!("descriptor {lowest} must be connected: {}", BStr::from_bytes(what)));
-        match text {
-            Ok(t) => cx.fail(ENOTCONN, WORD, "", t.to_bytes(), "say to what: crctl restart --fd N=PATH"),
-            Err(e) => e,
+    if let Some(own) = cx.mapped_file(fd).filter(|_| fd <= 2) {
+        return Ok(own);
+    }
+    let mut best: Option<(u32, FileRef)> = None;
+    for d in records.descriptors.iter().filter(|d| d.file == index && (d.fd <= 2 || Some(d.fd) == f.first_fd)) {
+        let Some(file) = cx.mapped_file(d.fd) else { continue };
+        let fitness = files::fitness(f.flags, file.flags());
+        if best.as_ref().is_none_or(|b| fitness > b.0) {
+            best = Some((fitness, file));
         }
-    })
+    }
+    best.map(|b| b.1).ok_or_else(|| missing(cx, records, index, f.first_fd.unwrap_or(fd)))
+}
+
+fn missing(cx: &Restart<'_>, records: &Records, index: usize, fd: u32) -> Error {
+    let r = records.file(cx, index);
+    let what = BStr::from_bytes(r.as_ref().map_or(b"", |r| r.description));
+    match CString::try_from_fmt(fmt!("descriptor {fd} must be connected: {what}")) {
+        Ok(t) => cx.fail(ENOTCONN, WORD, "", t.to_bytes(), "say to what: crctl restart --fd N=PATH"),
+        Err(e) => e,
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Object {
     /// Number of descriptors.
     pub(crate) count: u32,
     promised: bool,
+    /// Tells inodes apart; never for an image.
+    inode: usize,
     info: OpenFile,
     name: [u8; 32],
     name_len: usize,
@@ -49,7 +51,8 @@ impl Object {
     fn new(cx: &Checkpoint<'_>, file: FileRef, fd: u32) -> Self {
         let (info, mut name) = (file.open_file(), [0; 32]);
         let name_len = file.name(&mut name).len();
-        Self { file, first_fd: fd, count: 1, promised: cx.is_external(fd), info, name, name_len }
+        let inode = file.inode_key();
+        Self { file, first_fd: fd, count: 1, promised: cx.is_external(fd), inode, info, name, name_len }
     }
 
     /// What is known about it.
@@ -112,7 +115,8 @@ impl Table {
         };
         let ends = Ends {
             stdio: o.first_fd <= 2,
-            like_stdio: self.objects.iter().any(|s| s.first_fd <= 2 && is_like(o, s)),
+            // Objects are in the order of their lowest descriptors.
+            like_stdio: self.objects.iter().take_while(|s| s.first_fd <= 2).any(|s| is_like(o, s)),
             promised: o.promised,
             outside,
         };
@@ -121,13 +125,12 @@ impl Table {
 
     /// The first open file of the same inode, which stands for all of them.
     pub(crate) fn is_first_of_inode(&self, o: &Object) -> bool {
-        let key = o.file.inode_key();
-        self.objects.iter().find(|x| x.file.inode_key() == key).is_some_and(|x| x.first_fd == o.first_fd)
+        self.objects.iter().find(|x| x.inode == o.inode).is_some_and(|x| x.first_fd == o.first_fd)
     }
 
     fn same_inode<'t>(&'t self, o: &Object) -> impl Iterator<Item = &'t Object> + 't {
-        let key = o.file.inode_key();
-        self.objects.iter().filter(move |x| x.file.inode_key() == key)
+        let inode = o.inode;
+        self.objects.iter().filter(move |x| x.inode == inode)
     }
 
     fn is_pipe_outside(&self, o: &Object) -> bool {
@@ -154,5 +157,5 @@ fn is_like(o: &Object, s: &Object) -> bool {
         let tty = files::is_controlling_terminal(a.mode, a.rdev) || files::is_controlling_terminal(b.mode, b.rdev);
         return tty || a.rdev == b.rdev;
     }
-    o.file.inode_key() == s.file.inode_key()
+    o.inode == s.inode
 }

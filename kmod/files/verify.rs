@@ -115,7 +115,8 @@ pub(crate) fn changes(cx: &Restart<'_>, records: &Records) -> Result<KVVec<(usiz
         }
         let was = Stamp { size: r.size, mtime_s: r.mtime_s, mtime_ns: r.mtime_ns };
         let is = Stamp { size: stat.size, mtime_s: stat.mtime_s, mtime_ns: stat.mtime_ns };
-        let verdict = files::judge(policy, records.is_written(f), was, is);
+        let written = was != is && records.is_written(f);
+        let verdict = files::judge(policy, written, was, is);
         match verdict {
             Verdict::Take => {}
             Verdict::Cut if files::is_writable(f.flags) => cuts.push((i, r.size), GFP_KERNEL)?,

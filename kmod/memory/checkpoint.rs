@@ -100,6 +100,9 @@ pub(crate) fn checkpoint(cx: &Checkpoint<'_>) -> Result {
             cx.obstacle(Obstacle { address: a.spec.start, ..o })?;
         }
     }
+    if areas.iter().any(|a| a.policy && a.backing != Backing::Special) {
+        cx.note(WORD, b"the NUMA policy of an area (mbind) is not kept: after a restart its pages are placed by default")?;
+    }
     let mut out = RecordBuf::new();
     out.push(&record)?;
     let mut id = 0u32;

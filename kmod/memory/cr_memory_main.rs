@@ -48,11 +48,14 @@ pub(crate) const WORD: &str = "memory";
 /// Owner of all page data: the record id of the one address space.
 pub(crate) const OWNER: u32 = 1;
 
-struct Module(#[allow(dead_code)] Registration<Memory>);
+/// The module: its registration with the core.
+struct Module {
+    _registration: Registration<Memory>,
+}
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        Ok(Self(Registration::new(module, &[])?))
+        Ok(Self { _registration: Registration::new(module, &[])? })
     }
 }
 

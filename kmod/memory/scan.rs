@@ -75,6 +75,8 @@ pub(crate) struct Area {
     pub(crate) file: Option<FileRef>,
     /// Name of a special or a named anonymous area.
     pub(crate) name: KVec<u8>,
+    /// Has a NUMA policy of its own.
+    pub(crate) policy: bool,
     anonymous: bool,
     special: bool,
 }
@@ -137,6 +139,7 @@ fn look(mm: &MmRef<'_>) -> Result<KVVec<Area>> {
                 backing: Backing::Anonymous,
                 file: v.file(),
                 name,
+                policy: v.has_policy(),
                 anonymous: v.is_anonymous(),
                 special,
             },

@@ -6,7 +6,7 @@
 //! both) is opened from the pipe itself, as `/proc/self/fd` does.
 
 use crate::WORD;
-use cr_format::{records_of, BufferRecord, EndRecord, PipeRecord, BUFFER_PACKET, PIPES};
+use cr_format::{records_of, BufferRecord, EndRecord, PipeRecord, Record, BUFFER_PACKET, PIPES};
 use cr_logic::{
     files::flag::{O_DIRECT, O_NONBLOCK, O_RDONLY, O_WRONLY},
     pipes::{capacity, final_flags, impossible_flags, open_flags, reads, writes},
@@ -26,7 +26,8 @@ use kernel::{fmt, new_mutex, prelude::*, str::{BStr, CString}, sync::Mutex};
 
 /// What the steps need.
 pub(crate) struct State {
-    pipes: u32,
+    /// Where the `pipe` records are in the section; number `i` has id `i + 1`.
+    pipes: KVVec<usize>,
     ends: KVVec<End>,
     progress: Pin<KBox<Mutex<Progress>>>,
 }
@@ -42,8 +43,8 @@ struct Progress {
     stage: Stage,
     /// Number of the pipe being made, from 1.
     pipe: u32,
-    /// Byte offset in the section of the first buffer record not yet written.
-    buffer: u32,
+    /// Byte offset in the section behind the last buffer record that was written.
+    buffer: usize,
     /// The sides of the pipe being made.
     sides: Sides,
     /// Descriptors that exist only meanwhile.
@@ -95,10 +96,11 @@ pub(crate) fn prepare(cx: &Restart<'_>) -> Result<KBox<State>> {
         let pipe = u32::try_from(e.pipe).map_err(|_| EUCLEAN)?;
         ends.push(End { file: e.id, pipe, flags }, GFP_KERNEL)?;
     }
-    let mut pipes = 0u32;
-    for p in cx.records::<PipeRecord<'_>>() {
-        let p = p?;
-        pipes = p.id;
+    let mut pipes = KVVec::new();
+    let mut all = records_of::<PipeRecord<'_>>(cx.section(PIPES));
+    while let Some(p) = all.next_placed() {
+        let (p, offset) = p.map_err(|e| cx.fail_format(WORD, e))?;
+        pipes.push(offset as usize, GFP_KERNEL)?;
         if !p.fifo_path.is_empty() {
             let path = BStr::from_bytes(p.fifo_path);
             let found = || PathRef::lookup(PathText::new(p.fifo_path)?.as_cstr()?, true)?.stat();
@@ -127,11 +129,11 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
     loop {
         match p.stage {
             Stage::Next => {
-                if p.pipe >= state.pipes {
+                if p.pipe as usize >= state.pipes.len() {
                     return Ok(Next::Done);
                 }
                 p.pipe = p.pipe.saturating_add(1);
-                let record = pipe_record(cx, p.pipe)?;
+                let record = pipe_record(cx, state, p.pipe)?;
                 if record.fifo_path.is_empty() {
                     p.stage = Stage::Created;
                     let (address, _) = cx.scratch(0);
@@ -144,7 +146,7 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
                 }
             }
             Stage::Created => {
-                let record = pipe_record(cx, p.pipe)?;
+                let record = pipe_record(cx, state, p.pipe)?;
                 if at.prev < 0 {
                     let e = i32::try_from(at.prev).map_or(EPROTO, Error::from_errno);
                     return Err(fail(cx, e, fmt!("pipe {} cannot be made", p.pipe), "see ulimit -n and /proc/sys/fs/pipe-user-pages-hard"));
@@ -156,7 +158,7 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
                 }
             }
             Stage::Resized => {
-                let record = pipe_record(cx, p.pipe)?;
+                let record = pipe_record(cx, state, p.pipe)?;
                 if at.prev < 0 || at.prev as u64 != record.capacity {
                     let e = i32::try_from(at.prev).map_or(EPROTO, Error::from_errno);
                     return Err(fail(
@@ -176,14 +178,10 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
     }
 }
 
-fn pipe_record<'a>(cx: &Restart<'a>, id: u32) -> Result<PipeRecord<'a>> {
-    for p in cx.records::<PipeRecord<'a>>() {
-        let p = p?;
-        if p.id == id {
-            return Ok(p);
-        }
-    }
-    Err(EUCLEAN)
+fn pipe_record<'a>(cx: &Restart<'a>, state: &State, id: u32) -> Result<PipeRecord<'a>> {
+    let offset = (id as usize).checked_sub(1).and_then(|i| state.pipes.get(i)).ok_or(EUCLEAN)?;
+    let rest = cx.section(PIPES).get(*offset..).ok_or(EUCLEAN)?;
+    records_of::<PipeRecord<'a>>(rest).next().ok_or(EUCLEAN)?.map_err(errno_of)
 }
 
 /// The two descriptors that `pipe2` has put into the scratch memory.
@@ -246,7 +244,7 @@ fn resize(p: &mut Progress, record: &PipeRecord<'_>) -> Result<Option<Syscall>> 
 
 /// Contents, then the ends.
 fn finish(cx: &Restart<'_>, state: &State, p: &mut Progress) -> Result {
-    let record = pipe_record(cx, p.pipe)?;
+    let record = pipe_record(cx, state, p.pipe)?;
     let mut sides = core::mem::take(&mut p.sides);
     if record.queued > 0 {
         let write = sides.write.as_ref().ok_or(EINVAL)?;
@@ -279,20 +277,19 @@ fn finish(cx: &Restart<'_>, state: &State, p: &mut Progress) -> Result {
 }
 
 /// Writes the recorded bytes into the empty pipe; the write side does not block.
-fn refill(cx: &Restart<'_>, write: &FileRef, record: &PipeRecord<'_>, next: &mut u32) -> Result {
-    for r in records_of::<BufferRecord<'_>>(cx.section(PIPES)) {
-        let r = r.map_err(errno_of)?;
-        // Buffers stand in the order of the pipes (PIPES-4); what is done is skipped.
-        if r.id <= *next || r.pipe < record.id.into() {
-            continue;
-        }
+fn refill(cx: &Restart<'_>, write: &FileRef, record: &PipeRecord<'_>, done: &mut usize) -> Result {
+    // Buffers stand in the order of the pipes (PIPES-4): each pipe goes on where the one before ended.
+    let base = *done;
+    let mut all = records_of::<BufferRecord<'_>>(cx.section(PIPES).get(base..).ok_or(EUCLEAN)?);
+    while let Some(r) = all.next_placed() {
+        let (r, offset) = r.map_err(errno_of)?;
         if r.pipe != u64::from(record.id) {
             break;
         }
         let packet = r.flags & BUFFER_PACKET != 0;
         write.set_flags(O_WRONLY | O_NONBLOCK | if packet { O_DIRECT } else { 0 });
         write.write_all(r.data, &mut 0)?;
-        *next = r.id;
+        *done = base.saturating_add(offset as usize).saturating_add(r.encoded_len());
     }
     Ok(())
 }

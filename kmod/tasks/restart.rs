@@ -18,8 +18,8 @@ use cr_format::{ImageRecord, ProcessRecord, TaskRecord};
 use cr_logic::{
     plan::PlanError,
     tasks::{
-        clone_args, clone_call, fit_xstate, learn_call, plan_late, plan_process, plan_thread, resume, sanitize_regs, Function, Regs,
-        Resume, XstateFit, ERESTART_RESTARTBLOCK, LEARN_DATA,
+        clone_args, clone_call, cpu_ranges, fit_xstate, learn_call, plan_late, plan_process, plan_thread, resume, sanitize_regs, Function, Regs,
+        Resume, XstateFit, ERESTART_RESTARTBLOCK, LEARN_DATA, NO_CPU,
     },
 };
 use crkit::{
@@ -173,7 +173,13 @@ impl State {
         match at.phase {
             Phase::Process => Ok(Next::Done),
             Phase::Filled => self.make(cx, at),
-            Phase::Thread => self.thread(at.task)?.thread.step(cx, WORD, at),
+            Phase::Thread => {
+                let plan = &self.thread(at.task)?.thread;
+                if plan.failed(at) == Some(NO_CPU) && at.prev == EINVAL.to_errno().into() {
+                    return Err(no_cpu(cx, at.task));
+                }
+                plan.step(cx, WORD, at)
+            }
             Phase::Late => self.thread(at.task)?.late.step(cx, WORD, at),
         }
     }
@@ -262,6 +268,18 @@ impl State {
             sys::stop_current();
         }
     }
+}
+
+/// None of the CPUs of a thread can be had.
+fn no_cpu(cx: &Restart<'_>, task: u32) -> Error {
+    let tid = cx.thread_id(task);
+    let mut text = Text::<200>::new();
+    let _ = write!(text, "thread {tid} is bound to CPUs that cannot be used here:");
+    let t = cx.records::<TaskRecord<'_>>().filter_map(Result::ok).find(|t| t.tid == u64::from(tid));
+    for (first, last) in cpu_ranges(t.map_or(&[], |t| t.affinity)) {
+        let _ = if first == last { write!(text, " {first}") } else { write!(text, " {first}-{last}") };
+    }
+    cx.fail(ENXIO, WORD, "", text.bytes(), "bring one of them online, or allow it in the cpuset of crctl")
 }
 
 fn not_made(cx: &Restart<'_>, tid: u32, result: i64) -> Error {

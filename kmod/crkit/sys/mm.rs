@@ -213,6 +213,11 @@ impl VmaRef<'_> {
         // SAFETY: as in `start`.
         unsafe { (*self.ptr).vm_ops.is_null() }
     }
+    /// Does it have a NUMA policy of its own (`mbind(2)`)?
+    pub fn has_policy(&self) -> bool {
+        // SAFETY: as in `start`.
+        unsafe { b::crs_vma_has_policy(self.ptr) != 0 }
+    }
     /// Calls `f` with the name of a special mapping (`[vdso]`, `[vvar]`), if it is one.
     pub fn special_name<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
         // SAFETY: as in `start`.

@@ -27,11 +27,19 @@ pub struct Wanted {
 /// on another boot whatever makes the recorded values continue from now.
 ///
 /// `image` and `host` are (monotonic, boottime) in nanoseconds: as the process saw them, and now.
-pub fn wanted_offsets(same_boot: bool, recorded: Wanted, image: (i64, i64), host: (i64, i64)) -> Wanted {
+pub fn wanted_offsets(
+    same_boot: bool,
+    recorded: Wanted,
+    image: (i64, i64),
+    host: (i64, i64),
+) -> Wanted {
     if same_boot {
         return recorded;
     }
-    Wanted { monotonic: image.0.saturating_sub(host.0), boottime: image.1.saturating_sub(host.1) }
+    Wanted {
+        monotonic: image.0.saturating_sub(host.0),
+        boottime: image.1.saturating_sub(host.1),
+    }
 }
 
 #[cfg(test)]
@@ -49,8 +57,17 @@ mod tests {
 
     #[test]
     fn another_boot_continues_the_recorded_clock() {
-        let zero = Wanted { monotonic: 0, boottime: 0 };
+        let zero = Wanted {
+            monotonic: 0,
+            boottime: 0,
+        };
         assert_eq!(wanted_offsets(true, zero, (5, 6), (50, 60)), zero);
-        assert_eq!(wanted_offsets(false, zero, (500, 600), (50, 60)), Wanted { monotonic: 450, boottime: 540 });
+        assert_eq!(
+            wanted_offsets(false, zero, (500, 600), (50, 60)),
+            Wanted {
+                monotonic: 450,
+                boottime: 540
+            }
+        );
     }
 }

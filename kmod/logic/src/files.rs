@@ -136,10 +136,14 @@ pub enum Class {
     Lost(Trouble),
 }
 
-const CLOSE_OR_EXTEND: &str = "have the program close it first, or install an extension module that keeps it";
+const CLOSE_OR_EXTEND: &str =
+    "have the program close it first, or install an extension module that keeps it";
 
 const fn special(reason: &'static str) -> Class {
-    Class::Special(Trouble { reason, remedy: CLOSE_OR_EXTEND })
+    Class::Special(Trouble {
+        reason,
+        remedy: CLOSE_OR_EXTEND,
+    })
 }
 
 /// How the file could be kept, judged by itself.
@@ -171,7 +175,10 @@ const LOST_FOLDER: Class = Class::Lost(Trouble {
     remedy: "have the program leave and close it first",
 });
 
-const NO_PATH: Trouble = Trouble { reason: "it has no path to be opened again by", remedy: CLOSE_OR_EXTEND };
+const NO_PATH: Trouble = Trouble {
+    reason: "it has no path to be opened again by",
+    remedy: CLOSE_OR_EXTEND,
+};
 
 fn classify_path(f: &Facts<'_>) -> Class {
     if f.unlinked || f.silly {
@@ -189,11 +196,15 @@ fn classify_path(f: &Facts<'_>) -> Class {
 fn by_magic(f: &Facts<'_>) -> Option<Class> {
     Some(match f.magic {
         magic::PROC if f.fs_root => return None,
-        magic::PROC => special("files of /proc show the state of this moment; an open one cannot be kept"),
+        magic::PROC => {
+            special("files of /proc show the state of this moment; an open one cannot be kept")
+        }
         magic::SECRETMEM => special("secret memory cannot be read by the kernel"),
         magic::PIDFS => special("pidfds are not checkpointed"),
         magic::NSFS => special("descriptors of namespaces are not checkpointed"),
-        magic::MQUEUE if f.is(S_IFREG) => special("POSIX message queues (mqueue) are not checkpointed"),
+        magic::MQUEUE if f.is(S_IFREG) => {
+            special("POSIX message queues (mqueue) are not checkpointed")
+        }
         magic::HUGETLB if f.is(S_IFREG) => special("files of huge pages are not checkpointed"),
         magic::DMA_BUF => special("buffers of devices are not checkpointed"),
         m if magic::STATEFUL.contains(&m) && f.is(S_IFREG) => {
@@ -207,7 +218,8 @@ fn classify_regular(f: &Facts<'_>) -> Class {
     if f.silly {
         return Class::Lost(Trouble {
             reason: "the file has been removed on NFS and vanishes when the process ends",
-            remedy: "have the program close it first, or use another file system for temporary files",
+            remedy:
+                "have the program close it first, or use another file system for temporary files",
         });
     }
     if f.internal {
@@ -232,7 +244,9 @@ fn classify_character(f: &Facts<'_>) -> Class {
         return Class::Terminal;
     }
     match (major, minor) {
-        (5, 2) => special("the master side of a pseudo terminal cannot be re-created with its slave"),
+        (5, 2) => {
+            special("the master side of a pseudo terminal cannot be re-created with its slave")
+        }
         // null, zero, full, random, urandom: no state at all.
         (1, 3 | 5 | 7 | 8 | 9) if f.unlinked || f.internal => Class::Lost(Trouble {
             reason: "the node of the device has been removed",
@@ -246,7 +260,10 @@ fn classify_character(f: &Facts<'_>) -> Class {
 /// Major and minor number of a device number as `stat(2)` gives it.
 pub fn split_device(rdev: u64) -> (u32, u32) {
     // CAST: masked to 12 and 20 bits.
-    (((rdev >> 8) & 0xfff) as u32, ((rdev & 0xff) | ((rdev >> 12) & 0xf_ff00)) as u32)
+    (
+        ((rdev >> 8) & 0xfff) as u32,
+        ((rdev & 0xff) | ((rdev >> 12) & 0xf_ff00)) as u32,
+    )
 }
 
 /// Is it a terminal: a virtual console, serial line, the slave of a pseudo terminal, or `/dev/tty`?
@@ -301,7 +318,10 @@ pub struct KindName {
 
 impl KindName {
     const fn new() -> Self {
-        Self { text: [0; KIND_LEN], len: 0 }
+        Self {
+            text: [0; KIND_LEN],
+            len: 0,
+        }
     }
     /// The name, NUL-terminated.
     pub fn with_nul(&self) -> &[u8] {
@@ -410,7 +430,8 @@ pub enum Fate {
     Obstacle(Trouble),
 }
 
-const PROMISE: &str = "promise to connect it at restart: --fd N, for every number of its descriptors";
+const PROMISE: &str =
+    "promise to connect it at restart: --fd N, for every number of its descriptors";
 
 /// What is done with a file of this class whose ends are there.
 pub fn fate(class: Class, ends: Ends) -> Fate {
@@ -480,8 +501,15 @@ pub fn unstored(locks: u32, owner: bool, flags: u32) -> Option<Trouble> {
 }
 
 /// The flags that are restored by opening the file with them.
-const REOPENED: u32 =
-    O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME;
+const REOPENED: u32 = O_ACCMODE
+    | O_APPEND
+    | O_NONBLOCK
+    | O_SYNC
+    | O_DIRECT
+    | O_LARGEFILE
+    | O_DIRECTORY
+    | O_NOFOLLOW
+    | O_NOATIME;
 
 /// Flags in a record that this release does not know.
 pub fn unknown_flags(flags: u32) -> u32 {
@@ -495,7 +523,11 @@ pub fn reopen_flags(kind: u64, flags: u32) -> u32 {
         return O_PATH | (flags & (O_DIRECTORY | O_NOFOLLOW));
     }
     // O_TMPFILE contains O_DIRECTORY; the file has got a name since.
-    let drop = if flags & O_TMPFILE_BIT != 0 { O_DIRECTORY } else { 0 };
+    let drop = if flags & O_TMPFILE_BIT != 0 {
+        O_DIRECTORY
+    } else {
+        0
+    };
     (flags & REOPENED & !drop) | O_NOCTTY
 }
 
@@ -510,6 +542,19 @@ pub fn access(flags: u32) -> u64 {
         O_RDONLY => 0,
         O_WRONLY => 1,
         _ => 2,
+    }
+}
+
+/// How well a file with flags `offered` stands in for one with flags `wanted`: 2 every access, 1 writing if
+/// that was possible, 0 less.
+pub fn fitness(wanted: u32, offered: u32) -> u32 {
+    let reads = |f: u32| matches!(f & O_ACCMODE, O_RDONLY | O_RDWR);
+    let write = !is_writable(wanted) || is_writable(offered);
+    let read = !reads(wanted) || reads(offered);
+    match (read, write) {
+        (true, true) => 2,
+        (false, true) => 1,
+        _ => 0,
     }
 }
 
@@ -563,7 +608,10 @@ pub fn judge(policy: Policy, written: bool, recorded: Stamp, present: Stamp) -> 
 
 /// Do size and time of a regular file of this file system say anything about its contents?
 pub fn has_meaningful_stamp(fs_magic: u64) -> bool {
-    !matches!(fs_magic, magic::SYSFS | magic::CGROUP | magic::CGROUP2 | magic::PROC | magic::DEVPTS)
+    !matches!(
+        fs_magic,
+        magic::SYSFS | magic::CGROUP | magic::CGROUP2 | magic::PROC | magic::DEVPTS
+    )
 }
 
 /// Is the file system one whose contents are memory?
@@ -626,17 +674,29 @@ pub struct ChunkRuns {
 impl ChunkRuns {
     /// No runs.
     pub const fn new() -> Self {
-        Self { runs: [PageRun { start: 0, npages: 0, zero: false }; RUNS], len: 0, stored: 0 }
+        Self {
+            runs: [PageRun {
+                start: 0,
+                npages: 0,
+                zero: false,
+            }; RUNS],
+            len: 0,
+            stored: 0,
+        }
     }
 
     /// Appends pages, joining them with the last run if they continue it; false when the chunk is full,
     /// and then nothing was appended.
     pub fn push(&mut self, run: PageRun) -> bool {
         let stored = if run.zero { 0 } else { run.npages };
-        let Some(stored) = self.stored.checked_add(stored).filter(|n| *n <= PAGES) else { return false };
+        let Some(stored) = self.stored.checked_add(stored).filter(|n| *n <= PAGES) else {
+            return false;
+        };
         let last = self.len.checked_sub(1).and_then(|i| self.runs.get_mut(i));
         if let Some(last) = last {
-            let end = u64::from(last.npages).saturating_mul(PAGE).saturating_add(last.start);
+            let end = u64::from(last.npages)
+                .saturating_mul(PAGE)
+                .saturating_add(last.start);
             if last.zero == run.zero && end == run.start {
                 if let Some(sum) = last.npages.checked_add(run.npages) {
                     last.npages = sum;
@@ -645,7 +705,9 @@ impl ChunkRuns {
                 }
             }
         }
-        let Some(slot) = self.runs.get_mut(self.len) else { return false };
+        let Some(slot) = self.runs.get_mut(self.len) else {
+            return false;
+        };
         *slot = run;
         self.len = self.len.saturating_add(1);
         self.stored = stored;
@@ -678,7 +740,12 @@ mod tests {
     const REG: u32 = S_IFREG | 0o644;
 
     fn facts(mode: u32) -> Facts<'static> {
-        Facts { mode, nlink: 1, magic: 0xef53, ..Facts::default() }
+        Facts {
+            mode,
+            nlink: 1,
+            magic: 0xef53,
+            ..Facts::default()
+        }
     }
     fn kind(f: &Facts<'_>) -> String {
         let k = kind_name(f);
@@ -695,50 +762,157 @@ mod tests {
     fn storage_is_opened_again_by_path() {
         assert_eq!(classify(&facts(REG)), Class::ByPath(FILE_REGULAR));
         assert_eq!(classify(&facts(S_IFDIR)), Class::ByPath(FILE_DIRECTORY));
-        assert_eq!(classify(&Facts { magic: magic::SYSFS, ..facts(REG) }), Class::ByPath(FILE_REGULAR));
+        assert_eq!(
+            classify(&Facts {
+                magic: magic::SYSFS,
+                ..facts(REG)
+            }),
+            Class::ByPath(FILE_REGULAR)
+        );
         for minor in [3, 5, 7, 8, 9] {
-            let f = Facts { rdev: device(1, minor), ..facts(S_IFCHR) };
+            let f = Facts {
+                rdev: device(1, minor),
+                ..facts(S_IFCHR)
+            };
             assert_eq!(classify(&f), Class::ByPath(FILE_DEVICE), "1:{minor}");
         }
-        assert_eq!(classify(&Facts { flags: O_PATH, ..facts(REG) }), Class::ByPath(FILE_PATH));
-        assert_eq!(classify(&Facts { flags: O_PATH, ..facts(0o120_777) }), Class::ByPath(FILE_PATH));
+        assert_eq!(
+            classify(&Facts {
+                flags: O_PATH,
+                ..facts(REG)
+            }),
+            Class::ByPath(FILE_PATH)
+        );
+        assert_eq!(
+            classify(&Facts {
+                flags: O_PATH,
+                ..facts(0o120_777)
+            }),
+            Class::ByPath(FILE_PATH)
+        );
     }
 
     #[test]
     fn a_removed_file_is_kept_only_when_no_name_is_left() {
-        let gone = Facts { unlinked: true, nlink: 0, ..facts(REG) };
+        let gone = Facts {
+            unlinked: true,
+            nlink: 0,
+            ..facts(REG)
+        };
         assert_eq!(classify(&gone), Class::Deleted);
-        assert!(matches!(classify(&Facts { nlink: 1, ..gone }), Class::Lost(_)));
-        assert!(matches!(classify(&Facts { mode: S_IFDIR, ..gone }), Class::Lost(_)));
-        assert!(matches!(classify(&Facts { flags: O_PATH, ..gone }), Class::Lost(_)));
-        assert!(matches!(classify(&Facts { unlinked: false, nlink: 1, silly: true, ..gone }), Class::Lost(_)));
-        let memfd = Facts { internal: true, magic: magic::TMPFS, name: b"memfd:x", ..gone };
+        assert!(matches!(
+            classify(&Facts { nlink: 1, ..gone }),
+            Class::Lost(_)
+        ));
+        assert!(matches!(
+            classify(&Facts {
+                mode: S_IFDIR,
+                ..gone
+            }),
+            Class::Lost(_)
+        ));
+        assert!(matches!(
+            classify(&Facts {
+                flags: O_PATH,
+                ..gone
+            }),
+            Class::Lost(_)
+        ));
+        assert!(matches!(
+            classify(&Facts {
+                unlinked: false,
+                nlink: 1,
+                silly: true,
+                ..gone
+            }),
+            Class::Lost(_)
+        ));
+        let memfd = Facts {
+            internal: true,
+            magic: magic::TMPFS,
+            name: b"memfd:x",
+            ..gone
+        };
         assert!(matches!(classify(&memfd), Class::Special(_)));
         assert_eq!(kind(&memfd), "memfd");
     }
 
     #[test]
     fn what_carries_hidden_state_is_never_opened_by_path() {
-        for magic in [magic::PROC, magic::PIDFS, magic::NSFS, magic::MQUEUE, magic::STATEFUL[0], magic::SECRETMEM] {
-            assert!(matches!(classify(&Facts { magic, ..facts(REG) }), Class::Special(_)), "{magic:#x}");
+        for magic in [
+            magic::PROC,
+            magic::PIDFS,
+            magic::NSFS,
+            magic::MQUEUE,
+            magic::STATEFUL[0],
+            magic::SECRETMEM,
+        ] {
+            assert!(
+                matches!(
+                    classify(&Facts {
+                        magic,
+                        ..facts(REG)
+                    }),
+                    Class::Special(_)
+                ),
+                "{magic:#x}"
+            );
         }
-        let anonymous = Facts { magic: magic::ANON_INODES, name: b"[eventfd]", internal: true, ..facts(REG) };
+        let anonymous = Facts {
+            magic: magic::ANON_INODES,
+            name: b"[eventfd]",
+            internal: true,
+            ..facts(REG)
+        };
         assert!(matches!(classify(&anonymous), Class::Special(_)));
-        assert!(matches!(classify(&Facts { rdev: device(1, 11), ..facts(S_IFCHR) }), Class::Special(_)), "kmsg");
+        assert!(
+            matches!(
+                classify(&Facts {
+                    rdev: device(1, 11),
+                    ..facts(S_IFCHR)
+                }),
+                Class::Special(_)
+            ),
+            "kmsg"
+        );
         assert!(matches!(classify(&facts(S_IFBLK)), Class::Special(_)));
         assert!(matches!(classify(&facts(0)), Class::Special(_)));
-        let proc = Facts { magic: magic::PROC, ..facts(S_IFDIR) };
+        let proc = Facts {
+            magic: magic::PROC,
+            ..facts(S_IFDIR)
+        };
         assert!(matches!(classify(&proc), Class::Special(_)));
-        assert_eq!(classify(&Facts { fs_root: true, ..proc }), Class::ByPath(FILE_DIRECTORY));
+        assert_eq!(
+            classify(&Facts {
+                fs_root: true,
+                ..proc
+            }),
+            Class::ByPath(FILE_DIRECTORY)
+        );
     }
 
     #[test]
     fn terminals_are_known_by_their_numbers() {
-        for (major, minor) in [(4, 1), (4, 64), (5, 0), (5, 1), (136, 0), (143, 255), (229, 0), (204, 64)] {
-            assert!(is_terminal(S_IFCHR, device(major, minor)), "{major}:{minor}");
+        for (major, minor) in [
+            (4, 1),
+            (4, 64),
+            (5, 0),
+            (5, 1),
+            (136, 0),
+            (143, 255),
+            (229, 0),
+            (204, 64),
+        ] {
+            assert!(
+                is_terminal(S_IFCHR, device(major, minor)),
+                "{major}:{minor}"
+            );
         }
         for (major, minor) in [(5, 2), (1, 3), (135, 0), (144, 0), (10, 200)] {
-            assert!(!is_terminal(S_IFCHR, device(major, minor)), "{major}:{minor}");
+            assert!(
+                !is_terminal(S_IFCHR, device(major, minor)),
+                "{major}:{minor}"
+            );
         }
         assert!(!is_terminal(S_IFREG, device(136, 0)));
         assert!(is_controlling_terminal(S_IFCHR, device(5, 0)));
@@ -755,8 +929,20 @@ mod tests {
         assert_eq!(kind(&facts(S_IFIFO)), "fifo");
         assert_eq!(kind(&facts(S_IFSOCK)), "sock");
         assert_eq!(kind(&facts(S_IFBLK)), "blk");
-        assert_eq!(kind(&Facts { rdev: device(10, 1_048_575), ..facts(S_IFCHR) }), "chr-10-1048575");
-        assert_eq!(kind(&Facts { rdev: 0, ..facts(S_IFCHR) }), "chr-0-0");
+        assert_eq!(
+            kind(&Facts {
+                rdev: device(10, 1_048_575),
+                ..facts(S_IFCHR)
+            }),
+            "chr-10-1048575"
+        );
+        assert_eq!(
+            kind(&Facts {
+                rdev: 0,
+                ..facts(S_IFCHR)
+            }),
+            "chr-0-0"
+        );
         for (name, want) in [
             ("[eventfd]", "anon-eventfd"),
             ("[io_uring]", "anon-io-uring"),
@@ -765,31 +951,126 @@ mod tests {
             ("", "anon-"),
             ("[]", "anon-"),
         ] {
-            let f = Facts { magic: magic::ANON_INODES, name: name.as_bytes(), ..facts(REG) };
+            let f = Facts {
+                magic: magic::ANON_INODES,
+                name: name.as_bytes(),
+                ..facts(REG)
+            };
             assert_eq!(kind(&f), want);
         }
         let long: Vec<u8> = std::vec![b'x'; 100];
-        let f = Facts { magic: magic::ANON_INODES, name: &long, ..facts(REG) };
+        let f = Facts {
+            magic: magic::ANON_INODES,
+            name: &long,
+            ..facts(REG)
+        };
         assert_eq!(kind(&f).len(), KIND_LEN - 1);
-        assert_eq!(kind(&Facts { magic: magic::PROC, ..facts(REG) }), "proc");
+        assert_eq!(
+            kind(&Facts {
+                magic: magic::PROC,
+                ..facts(REG)
+            }),
+            "proc"
+        );
         assert_eq!(kind(&facts(0)), "other");
     }
 
     #[test]
     fn only_standard_descriptors_are_connected_without_a_promise() {
-        let outside = Ends { outside: true, ..Ends::default() };
+        let outside = Ends {
+            outside: true,
+            ..Ends::default()
+        };
         assert!(matches!(fate(Class::Pipe, outside), Fate::Obstacle(_)));
-        assert_eq!(fate(Class::Pipe, Ends { stdio: true, ..outside }), Fate::External);
-        assert_eq!(fate(Class::Pipe, Ends { like_stdio: true, ..outside }), Fate::External);
-        assert_eq!(fate(Class::Pipe, Ends { promised: true, ..outside }), Fate::External);
-        assert!(matches!(fate(Class::Pipe, Ends { stdio: true, ..Ends::default() }), Fate::Claim(_)));
-        assert!(matches!(fate(Class::Terminal, Ends::default()), Fate::Obstacle(_)));
-        assert_eq!(fate(Class::Terminal, Ends { stdio: true, ..Ends::default() }), Fate::External);
-        assert_eq!(fate(Class::Socket, Ends { stdio: true, ..Ends::default() }), Fate::External);
-        assert!(matches!(fate(Class::Socket, Ends::default()), Fate::Claim(_)));
+        assert_eq!(
+            fate(
+                Class::Pipe,
+                Ends {
+                    stdio: true,
+                    ..outside
+                }
+            ),
+            Fate::External
+        );
+        assert_eq!(
+            fate(
+                Class::Pipe,
+                Ends {
+                    like_stdio: true,
+                    ..outside
+                }
+            ),
+            Fate::External
+        );
+        assert_eq!(
+            fate(
+                Class::Pipe,
+                Ends {
+                    promised: true,
+                    ..outside
+                }
+            ),
+            Fate::External
+        );
+        assert!(matches!(
+            fate(
+                Class::Pipe,
+                Ends {
+                    stdio: true,
+                    ..Ends::default()
+                }
+            ),
+            Fate::Claim(_)
+        ));
+        assert!(matches!(
+            fate(Class::Terminal, Ends::default()),
+            Fate::Obstacle(_)
+        ));
+        assert_eq!(
+            fate(
+                Class::Terminal,
+                Ends {
+                    stdio: true,
+                    ..Ends::default()
+                }
+            ),
+            Fate::External
+        );
+        assert_eq!(
+            fate(
+                Class::Socket,
+                Ends {
+                    stdio: true,
+                    ..Ends::default()
+                }
+            ),
+            Fate::External
+        );
+        assert!(matches!(
+            fate(Class::Socket, Ends::default()),
+            Fate::Claim(_)
+        ));
         let regular = Class::ByPath(FILE_REGULAR);
-        assert_eq!(fate(regular, Ends { stdio: true, ..Ends::default() }), Fate::ByPath(FILE_REGULAR));
-        assert_eq!(fate(regular, Ends { promised: true, ..Ends::default() }), Fate::External);
+        assert_eq!(
+            fate(
+                regular,
+                Ends {
+                    stdio: true,
+                    ..Ends::default()
+                }
+            ),
+            Fate::ByPath(FILE_REGULAR)
+        );
+        assert_eq!(
+            fate(
+                regular,
+                Ends {
+                    promised: true,
+                    ..Ends::default()
+                }
+            ),
+            Fate::External
+        );
         assert!(matches!(fate(Class::Deleted, outside), Fate::Obstacle(_)));
     }
 
@@ -808,18 +1089,37 @@ mod tests {
         let f = reopen_flags(FILE_REGULAR, O_RDWR | O_APPEND | O_LARGEFILE);
         assert_eq!(f, O_RDWR | O_APPEND | O_LARGEFILE | O_NOCTTY);
         let odd = 0o100 | O_EXCL | 0o1000 | O_TMPFILE_BIT | O_DIRECTORY | O_WRONLY;
-        assert_eq!(reopen_flags(FILE_REGULAR, odd), O_WRONLY | O_NOCTTY, "no O_CREAT, O_EXCL, O_TRUNC, O_TMPFILE");
-        assert_eq!(reopen_flags(FILE_PATH, O_PATH | O_NOFOLLOW | O_RDWR), O_PATH | O_NOFOLLOW);
+        assert_eq!(
+            reopen_flags(FILE_REGULAR, odd),
+            O_WRONLY | O_NOCTTY,
+            "no O_CREAT, O_EXCL, O_TRUNC, O_TMPFILE"
+        );
+        assert_eq!(
+            reopen_flags(FILE_PATH, O_PATH | O_NOFOLLOW | O_RDWR),
+            O_PATH | O_NOFOLLOW
+        );
         assert_eq!(unknown_flags(O_RDWR | O_SYNC | O_NOATIME | O_PATH), 0);
         assert_eq!(unknown_flags(0o100 | O_ASYNC), 0o100 | O_ASYNC);
-        assert!(is_writable(O_WRONLY) && is_writable(O_RDWR) && !is_writable(O_RDONLY) && !is_writable(O_PATH | O_RDWR));
+        assert!(
+            is_writable(O_WRONLY)
+                && is_writable(O_RDWR)
+                && !is_writable(O_RDONLY)
+                && !is_writable(O_PATH | O_RDWR)
+        );
     }
 
     #[test]
     fn changed_files_are_judged_by_policy() {
-        let old = Stamp { size: 10, mtime_s: 5, mtime_ns: 6 };
+        let old = Stamp {
+            size: 10,
+            mtime_s: 5,
+            mtime_ns: 6,
+        };
         let touched = Stamp { mtime_ns: 7, ..old };
-        let grown = Stamp { size: 11, ..touched };
+        let grown = Stamp {
+            size: 11,
+            ..touched
+        };
         let cut = Stamp { size: 9, ..touched };
         for policy in [Policy::Check, Policy::Ignore, Policy::Truncate] {
             for written in [false, true] {
@@ -830,11 +1130,22 @@ mod tests {
             assert_eq!(judge(Policy::Ignore, true, old, present), Verdict::Take);
             assert_eq!(judge(Policy::Check, true, old, present), Verdict::Changed);
             assert_eq!(judge(Policy::Check, false, old, present), Verdict::Changed);
-            assert_eq!(judge(Policy::Truncate, false, old, present), Verdict::Changed);
+            assert_eq!(
+                judge(Policy::Truncate, false, old, present),
+                Verdict::Changed
+            );
         }
         assert_eq!(judge(Policy::Truncate, true, old, grown), Verdict::Cut);
         assert_eq!(judge(Policy::Truncate, true, old, touched), Verdict::Take);
         assert_eq!(judge(Policy::Truncate, true, old, cut), Verdict::Shorter);
+    }
+
+    #[test]
+    fn a_redirected_terminal_is_replaced_by_what_can_be_written() {
+        assert!(fitness(O_RDWR, O_WRONLY) > fitness(O_RDWR, O_RDONLY));
+        assert!(fitness(O_RDWR, O_RDWR) > fitness(O_RDWR, O_WRONLY));
+        assert_eq!(fitness(O_RDONLY, O_RDONLY), fitness(O_RDONLY, O_RDWR));
+        assert!(fitness(O_RDONLY, O_RDWR) > fitness(O_RDONLY, O_WRONLY));
     }
 
     #[test]
@@ -856,12 +1167,33 @@ mod tests {
     #[test]
     fn runs_join_and_a_chunk_fills_up() {
         let mut c = ChunkRuns::new();
-        let page = |n: u64, zero| PageRun { start: n * PAGE, npages: 1, zero };
-        assert!(c.push(page(0, false)) && c.push(page(1, false)) && c.push(page(2, true)) && c.push(page(4, true)));
+        let page = |n: u64, zero| PageRun {
+            start: n * PAGE,
+            npages: 1,
+            zero,
+        };
+        assert!(
+            c.push(page(0, false))
+                && c.push(page(1, false))
+                && c.push(page(2, true))
+                && c.push(page(4, true))
+        );
         let want = [
-            PageRun { start: 0, npages: 2, zero: false },
-            PageRun { start: 2 * PAGE, npages: 1, zero: true },
-            PageRun { start: 4 * PAGE, npages: 1, zero: true },
+            PageRun {
+                start: 0,
+                npages: 2,
+                zero: false,
+            },
+            PageRun {
+                start: 2 * PAGE,
+                npages: 1,
+                zero: true,
+            },
+            PageRun {
+                start: 4 * PAGE,
+                npages: 1,
+                zero: true,
+            },
         ];
         assert_eq!(c.runs(), want);
         c.clear();
@@ -877,8 +1209,19 @@ mod tests {
         assert!(!c.push(page(1000, true)));
         assert_eq!(c.runs().len(), RUNS);
         c.clear();
-        assert!(c.push(PageRun { start: 0, npages: u32::MAX, zero: true }));
-        assert!(c.push(PageRun { start: u64::from(u32::MAX) * PAGE, npages: 2, zero: true }), "a second run");
+        assert!(c.push(PageRun {
+            start: 0,
+            npages: u32::MAX,
+            zero: true
+        }));
+        assert!(
+            c.push(PageRun {
+                start: u64::from(u32::MAX) * PAGE,
+                npages: 2,
+                zero: true
+            }),
+            "a second run"
+        );
         assert_eq!(c.runs().len(), 2);
     }
 }

@@ -29,9 +29,25 @@ mod tests {
     #[test]
     fn only_listed_calls_without_a_signal_are_made_again() {
         assert_eq!(restart_interrupted(232, EINTR, false), Some(ERESTARTNOHAND));
-        assert_eq!(restart_interrupted(232, EINTR, true), None, "a signal explains the EINTR");
-        assert_eq!(restart_interrupted(232, 1, false), None, "an event was delivered");
-        assert_eq!(restart_interrupted(42, EINTR, false), None, "connect must never be repeated");
-        assert_eq!(restart_interrupted(-1, EINTR, false), None, "not in a system call");
+        assert_eq!(
+            restart_interrupted(232, EINTR, true),
+            None,
+            "a signal explains the EINTR"
+        );
+        assert_eq!(
+            restart_interrupted(232, 1, false),
+            None,
+            "an event was delivered"
+        );
+        assert_eq!(
+            restart_interrupted(42, EINTR, false),
+            None,
+            "connect must never be repeated"
+        );
+        assert_eq!(
+            restart_interrupted(-1, EINTR, false),
+            None,
+            "not in a system call"
+        );
     }
 }

@@ -12,9 +12,13 @@ pub fn find_slot(before: &[u64], after: &[u64]) -> Option<usize> {
     if before.len() != after.len() {
         return None;
     }
-    let mut changed = before.iter().zip(after).enumerate().filter(|(_, (old, new))| {
-        old != new && is_kernel_pointer(**new) && (**old == 0 || is_kernel_pointer(**old))
-    });
+    let mut changed = before
+        .iter()
+        .zip(after)
+        .enumerate()
+        .filter(|(_, (old, new))| {
+            old != new && is_kernel_pointer(**new) && (**old == 0 || is_kernel_pointer(**old))
+        });
     match (changed.next(), changed.next()) {
         (Some((i, _)), None) => Some(i),
         _ => None,
@@ -28,8 +32,16 @@ mod tests {
 
     #[test]
     fn the_slot_is_the_only_new_kernel_pointer() {
-        assert_eq!(find_slot(&[P, 0, 7], &[P, P + 8, 9]), Some(1), "counters may change as well");
-        assert_eq!(find_slot(&[P, P, 7], &[P, P + 8, 7]), Some(1), "nested domain");
+        assert_eq!(
+            find_slot(&[P, 0, 7], &[P, P + 8, 9]),
+            Some(1),
+            "counters may change as well"
+        );
+        assert_eq!(
+            find_slot(&[P, P, 7], &[P, P + 8, 7]),
+            Some(1),
+            "nested domain"
+        );
         assert_eq!(find_slot(&[P, 0], &[P, 0]), None, "nothing changed");
         assert_eq!(find_slot(&[0, 0], &[P, P]), None, "ambiguous");
         assert_eq!(find_slot(&[0], &[0x7fff_0000_0000]), None, "a user address");

@@ -42,14 +42,25 @@ const WHAT: [&str; RESOURCES] = [
 ///
 /// # Errors
 /// What is wrong, for people.
-pub fn wanted(records: impl Iterator<Item = LimitRecord>) -> Result<[Limit; RESOURCES], &'static str> {
+pub fn wanted(
+    records: impl Iterator<Item = LimitRecord>,
+) -> Result<[Limit; RESOURCES], &'static str> {
     let mut out: [Option<Limit>; RESOURCES] = [None; RESOURCES];
     for r in records {
-        let place = usize::try_from(r.resource).ok().and_then(|i| out.get_mut(i)).ok_or("a resource number is out of range")?;
+        let place = usize::try_from(r.resource)
+            .ok()
+            .and_then(|i| out.get_mut(i))
+            .ok_or("a resource number is out of range")?;
         if r.soft > r.hard {
             return Err("a soft limit is above its hard limit");
         }
-        if place.replace(Limit { soft: r.soft, hard: r.hard }).is_some() {
+        if place
+            .replace(Limit {
+                soft: r.soft,
+                hard: r.hard,
+            })
+            .is_some()
+        {
             return Err("a limit is there twice");
         }
     }
@@ -64,7 +75,11 @@ pub fn wanted(records: impl Iterator<Item = LimitRecord>) -> Result<[Limit; RESO
 ///
 /// # Errors
 /// `NoMemory` of the sink.
-pub fn plan(current: &[Limit; RESOURCES], wanted: &[Limit; RESOURCES], sink: &mut dyn OpSink) -> Result<(), PlanError> {
+pub fn plan(
+    current: &[Limit; RESOURCES],
+    wanted: &[Limit; RESOURCES],
+    sink: &mut dyn OpSink,
+) -> Result<(), PlanError> {
     for (resource, ((now, then), what)) in (0u64..).zip(current.iter().zip(wanted).zip(WHAT)) {
         if now == then {
             continue;
@@ -73,7 +88,12 @@ pub fn plan(current: &[Limit; RESOURCES], wanted: &[Limit; RESOURCES], sink: &mu
         for (to, w) in data.chunks_exact_mut(8).zip([then.soft, then.hard]) {
             to.copy_from_slice(&w.to_le_bytes());
         }
-        let args = [Arg::Value(0), Arg::Value(resource), Arg::Data(0), Arg::Value(0)];
+        let args = [
+            Arg::Value(0),
+            Arg::Value(resource),
+            Arg::Data(0),
+            Arg::Value(0),
+        ];
         sink.push(Op::with_data(SYS_PRLIMIT64, &args, &data, what))?;
     }
     Ok(())
@@ -85,17 +105,33 @@ mod tests {
     use crate::plan::tests::Collect;
 
     fn all() -> impl Iterator<Item = LimitRecord> {
-        (0..16).map(|resource| LimitRecord { id: resource as u32 + 1, resource, soft: resource, hard: u64::MAX })
+        (0..16).map(|resource| LimitRecord {
+            id: resource as u32 + 1,
+            resource,
+            soft: resource,
+            hard: u64::MAX,
+        })
     }
 
     #[test]
     fn every_limit_must_be_there_once() {
         assert!(wanted(all()).is_ok());
         assert_eq!(wanted(all().skip(1)), Err("a limit is missing"));
-        assert_eq!(wanted(all().chain(all().take(1))), Err("a limit is there twice"));
-        let bad = LimitRecord { id: 17, resource: 16, soft: 0, hard: 0 };
+        assert_eq!(
+            wanted(all().chain(all().take(1))),
+            Err("a limit is there twice")
+        );
+        let bad = LimitRecord {
+            id: 17,
+            resource: 16,
+            soft: 0,
+            hard: 0,
+        };
         assert!(wanted(all().chain([bad])).is_err());
-        assert!(wanted(all().map(|l| LimitRecord { hard: 3, ..l })).is_err(), "soft above hard");
+        assert!(
+            wanted(all().map(|l| LimitRecord { hard: 3, ..l })).is_err(),
+            "soft above hard"
+        );
     }
 
     #[test]
@@ -109,6 +145,9 @@ mod tests {
         plan(&now, &want, &mut c).unwrap();
         assert_eq!(c.numbers(), [SYS_PRLIMIT64]);
         assert_eq!(c.ops[0].args[1], Arg::Value(7));
-        assert_eq!(c.ops[0].data, [7, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(
+            c.ops[0].data,
+            [7, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]
+        );
     }
 }

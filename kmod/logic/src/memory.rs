@@ -107,7 +107,9 @@ impl Spec {
 /// The area that holds all of `start..end`; areas are sorted and disjoint.
 pub fn holder(areas: &[Spec], start: u64, end: u64) -> Option<&Spec> {
     let i = areas.partition_point(|a| a.end <= start);
-    areas.get(i).filter(|a| a.start <= start && start < end && end <= a.end)
+    areas
+        .get(i)
+        .filter(|a| a.start <= start && start < end && end <= a.end)
 }
 
 #[cfg(test)]
@@ -116,8 +118,16 @@ mod tests {
 
     #[test]
     fn a_range_has_a_holder_only_if_one_area_contains_all_of_it() {
-        let area = |start, end| Spec { start, end, ..Spec::default() };
-        let areas = [area(0x1000, 0x3000), area(0x3000, 0x4000), area(0x8000, 0x9000)];
+        let area = |start, end| Spec {
+            start,
+            end,
+            ..Spec::default()
+        };
+        let areas = [
+            area(0x1000, 0x3000),
+            area(0x3000, 0x4000),
+            area(0x8000, 0x9000),
+        ];
         assert_eq!(holder(&areas, 0x1000, 0x3000), Some(&areas[0]));
         assert_eq!(holder(&areas, 0x3000, 0x4000), Some(&areas[1]));
         assert_eq!(holder(&areas, 0x8000, 0x9000), Some(&areas[2]));

@@ -46,7 +46,11 @@ pub struct Piece {
 /// Packets stand alone; stream bytes are joined up to [`RECORD_BYTES`].
 pub fn joins(current: Piece, next_len: usize, next_packet: bool) -> usize {
     match (current.len, current.packet || next_packet) {
-        (0, _) => next_len.min(if next_packet { PACKET_BYTES } else { RECORD_BYTES }),
+        (0, _) => next_len.min(if next_packet {
+            PACKET_BYTES
+        } else {
+            RECORD_BYTES
+        }),
         (_, true) => 0,
         (have, false) => next_len.min(RECORD_BYTES.saturating_sub(have)),
     }
@@ -87,10 +91,36 @@ mod tests {
 
     #[test]
     fn a_pipe_is_inside_only_when_nobody_else_holds_anything() {
-        assert!(!Holders { files: 2, own: 2, foreign: 0 }.is_outside());
-        assert!(!Holders { files: 1, own: 1, foreign: 0 }.is_outside(), "the other end is closed");
-        assert!(Holders { files: 2, own: 1, foreign: 0 }.is_outside());
-        assert!(Holders { files: 2, own: 2, foreign: 1 }.is_outside(), "a parent kept the descriptors");
+        assert!(!Holders {
+            files: 2,
+            own: 2,
+            foreign: 0
+        }
+        .is_outside());
+        assert!(
+            !Holders {
+                files: 1,
+                own: 1,
+                foreign: 0
+            }
+            .is_outside(),
+            "the other end is closed"
+        );
+        assert!(Holders {
+            files: 2,
+            own: 1,
+            foreign: 0
+        }
+        .is_outside());
+        assert!(
+            Holders {
+                files: 2,
+                own: 2,
+                foreign: 1
+            }
+            .is_outside(),
+            "a parent kept the descriptors"
+        );
     }
 
     #[test]
@@ -99,20 +129,61 @@ mod tests {
         assert_eq!(joins(empty, 5, false), 5);
         assert_eq!(joins(empty, 5, true), 5);
         assert_eq!(joins(empty, 5000, true), PACKET_BYTES);
-        let stream = Piece { len: RECORD_BYTES - 3, packet: false };
+        let stream = Piece {
+            len: RECORD_BYTES - 3,
+            packet: false,
+        };
         assert_eq!(joins(stream, 10, false), 3);
         assert_eq!(joins(stream, 10, true), 0);
-        assert_eq!(joins(Piece { len: RECORD_BYTES, packet: false }, 10, false), 0);
-        assert_eq!(joins(Piece { len: 1, packet: true }, 10, false), 0);
-        assert_eq!(joins(Piece { len: 1, packet: true }, 10, true), 0);
+        assert_eq!(
+            joins(
+                Piece {
+                    len: RECORD_BYTES,
+                    packet: false
+                },
+                10,
+                false
+            ),
+            0
+        );
+        assert_eq!(
+            joins(
+                Piece {
+                    len: 1,
+                    packet: true
+                },
+                10,
+                false
+            ),
+            0
+        );
+        assert_eq!(
+            joins(
+                Piece {
+                    len: 1,
+                    packet: true
+                },
+                10,
+                true
+            ),
+            0
+        );
     }
 
     #[test]
     fn ends_are_opened_without_blocking() {
         assert_eq!(open_flags(O_WRONLY | O_DIRECT), O_WRONLY | O_NONBLOCK);
         assert_eq!(final_flags(O_WRONLY | O_DIRECT), O_WRONLY | O_DIRECT);
-        assert_eq!(open_flags(O_RDONLY | 0o100), O_RDONLY | O_NONBLOCK, "never creates");
-        assert!(impossible_flags(O_PATH) && impossible_flags(3) && !impossible_flags(O_RDWR | O_NONBLOCK | O_DIRECT));
+        assert_eq!(
+            open_flags(O_RDONLY | 0o100),
+            O_RDONLY | O_NONBLOCK,
+            "never creates"
+        );
+        assert!(
+            impossible_flags(O_PATH)
+                && impossible_flags(3)
+                && !impossible_flags(O_RDWR | O_NONBLOCK | O_DIRECT)
+        );
         assert!(reads(O_RDONLY) && reads(O_RDWR) && !reads(O_WRONLY));
         assert!(writes(O_WRONLY) && writes(O_RDWR) && !writes(O_RDONLY));
     }

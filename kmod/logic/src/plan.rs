@@ -61,7 +61,13 @@ impl<'a> Op<'a> {
         for (to, from) in a.iter_mut().zip(args) {
             *to = Arg::Value(*from);
         }
-        Op { nr, args: a, data: &[], expect: Expect::Success, what }
+        Op {
+            nr,
+            args: a,
+            data: &[],
+            expect: Expect::Success,
+            what,
+        }
     }
 
     /// A call with data; the arguments say where its address goes.
@@ -70,7 +76,13 @@ impl<'a> Op<'a> {
         for (to, from) in a.iter_mut().zip(args) {
             *to = *from;
         }
-        Op { nr, args: a, data, expect: Expect::Success, what }
+        Op {
+            nr,
+            args: a,
+            data,
+            expect: Expect::Success,
+            what,
+        }
     }
 }
 
@@ -120,7 +132,12 @@ pub(crate) mod tests {
 
     impl OpSink for Collect {
         fn push(&mut self, op: Op<'_>) -> Result<(), PlanError> {
-            self.ops.push(Collected { nr: op.nr, args: op.args, data: op.data.to_vec(), expect: op.expect });
+            self.ops.push(Collected {
+                nr: op.nr,
+                args: op.args,
+                data: op.data.to_vec(),
+                expect: op.expect,
+            });
             Ok(())
         }
     }

@@ -13,7 +13,8 @@ pub const UNBLOCKABLE: u64 = (1 << (9 - 1)) | (1 << (19 - 1));
 pub const SIGINFO: usize = 128;
 
 /// What a program may set in `sa_flags` (`UAPI_SA_FLAGS` of linux/signal_types.h, with `SA_RESTORER`).
-const SA_FLAGS: u64 = 0x1 | 0x2 | 0x4 | 0x800 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x4000_0000 | 0x8000_0000;
+const SA_FLAGS: u64 =
+    0x1 | 0x2 | 0x4 | 0x800 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x4000_0000 | 0x8000_0000;
 
 /// `SS_DISABLE`: no alternate stack.
 pub const SS_DISABLE: u64 = 2;
@@ -51,12 +52,21 @@ pub fn action(r: &ActionRecord) -> Result<Action, &'static str> {
     if r.handler >= crate::tasks::TASK_SIZE_MAX || r.restorer >= crate::tasks::TASK_SIZE_MAX {
         return Err("a signal handler is outside user space");
     }
-    Ok(Action { handler: r.handler, flags: r.flags & SA_FLAGS, restorer: r.restorer, mask: r.mask & !UNBLOCKABLE })
+    Ok(Action {
+        handler: r.handler,
+        flags: r.flags & SA_FLAGS,
+        restorer: r.restorer,
+        mask: r.mask & !UNBLOCKABLE,
+    })
 }
 
 /// Does the kernel refuse to block or handle this signal?
 pub fn is_unblockable(signo: u64) -> bool {
-    signo.checked_sub(1).and_then(|bit| u32::try_from(bit).ok()).and_then(|bit| 1u64.checked_shl(bit)).is_some_and(|b| b & UNBLOCKABLE != 0)
+    signo
+        .checked_sub(1)
+        .and_then(|bit| u32::try_from(bit).ok())
+        .and_then(|bit| 1u64.checked_shl(bit))
+        .is_some_and(|b| b & UNBLOCKABLE != 0)
 }
 
 /// The masks of a thread: the one in force and, inside `sigsuspend` and the like, the one to go back to.
@@ -70,25 +80,44 @@ pub struct Masks {
 
 /// The masks of a record, without what cannot be blocked.
 pub fn masks(r: &TaskSignalsRecord) -> Masks {
-    Masks { blocked: r.blocked & !UNBLOCKABLE, saved: (r.has_saved != 0).then_some(r.saved_blocked & !UNBLOCKABLE) }
+    Masks {
+        blocked: r.blocked & !UNBLOCKABLE,
+        saved: (r.has_saved != 0).then_some(r.saved_blocked & !UNBLOCKABLE),
+    }
 }
 
 /// Sets the alternate stack. The leader drops one that it inherited, other threads begin without.
 ///
 /// # Errors
 /// `NoMemory` of the sink.
-pub fn plan_altstack(r: &TaskSignalsRecord, leader: bool, sink: &mut dyn OpSink) -> Result<(), PlanError> {
+pub fn plan_altstack(
+    r: &TaskSignalsRecord,
+    leader: bool,
+    sink: &mut dyn OpSink,
+) -> Result<(), PlanError> {
     let disabled = r.altstack_size == 0 || r.altstack_flags & SS_DISABLE != 0;
     if disabled && !leader && r.altstack_flags & !SS_DISABLE == 0 {
         return Ok(());
     }
-    let flags = if disabled { (r.altstack_flags & SS_FLAGS & !1) | SS_DISABLE } else { r.altstack_flags & SS_FLAGS };
+    let flags = if disabled {
+        (r.altstack_flags & SS_FLAGS & !1) | SS_DISABLE
+    } else {
+        r.altstack_flags & SS_FLAGS
+    };
     // stack_t: pointer, flags and padding, size.
     let mut stack = [0u8; 24];
-    for (to, w) in stack.chunks_exact_mut(8).zip([r.altstack_sp, flags, r.altstack_size]) {
+    for (to, w) in stack
+        .chunks_exact_mut(8)
+        .zip([r.altstack_sp, flags, r.altstack_size])
+    {
         to.copy_from_slice(&w.to_le_bytes());
     }
-    sink.push(Op::with_data(SYS_SIGALTSTACK, &[Arg::Data(0), Arg::Value(0)], &stack, "cannot set the alternate signal stack"))
+    sink.push(Op::with_data(
+        SYS_SIGALTSTACK,
+        &[Arg::Data(0), Arg::Value(0)],
+        &stack,
+        "cannot set the alternate signal stack",
+    ))
 }
 
 /// Checks a pending signal.
@@ -120,14 +149,37 @@ fn si_signo(info: &[u8]) -> Option<u32> {
 ///
 /// # Errors
 /// `NoMemory` of the sink.
-pub fn plan_pending(r: &PendingRecord<'_>, tgid: u32, sink: &mut dyn OpSink) -> Result<(), PlanError> {
+pub fn plan_pending(
+    r: &PendingRecord<'_>,
+    tgid: u32,
+    sink: &mut dyn OpSink,
+) -> Result<(), PlanError> {
     let (nr, args): (u32, [Arg; 4]) = if r.tid == 0 {
-        (SYS_RT_SIGQUEUEINFO, [Arg::Value(tgid.into()), Arg::Value(r.signo), Arg::Data(0), Arg::Value(0)])
+        (
+            SYS_RT_SIGQUEUEINFO,
+            [
+                Arg::Value(tgid.into()),
+                Arg::Value(r.signo),
+                Arg::Data(0),
+                Arg::Value(0),
+            ],
+        )
     } else {
-        (SYS_RT_TGSIGQUEUEINFO, [Arg::Value(tgid.into()), Arg::Value(r.tid), Arg::Value(r.signo), Arg::Data(0)])
+        (
+            SYS_RT_TGSIGQUEUEINFO,
+            [
+                Arg::Value(tgid.into()),
+                Arg::Value(r.tid),
+                Arg::Value(r.signo),
+                Arg::Data(0),
+            ],
+        )
     };
     let op = Op::with_data(nr, &args, r.info, "cannot queue a pending signal again");
-    sink.push(Op { expect: Expect::Exactly(0), ..op })
+    sink.push(Op {
+        expect: Expect::Exactly(0),
+        ..op
+    })
 }
 
 /// `siginfo_t` of a signal that was pending without one: the queue was full when it was sent. The
@@ -155,45 +207,114 @@ mod tests {
     use crate::plan::tests::Collect;
 
     fn usr1() -> ActionRecord {
-        ActionRecord { id: 10, signo: 10, handler: 0x40_0000, flags: 0x0400_0004, restorer: 0x40_1000, mask: 0 }
+        ActionRecord {
+            id: 10,
+            signo: 10,
+            handler: 0x40_0000,
+            flags: 0x0400_0004,
+            restorer: 0x40_1000,
+            mask: 0,
+        }
     }
 
     #[test]
     fn actions_are_cleaned_as_sigaction_does() {
-        let a = action(&ActionRecord { flags: u64::MAX, mask: u64::MAX, ..usr1() });
+        let a = action(&ActionRecord {
+            flags: u64::MAX,
+            mask: u64::MAX,
+            ..usr1()
+        });
         assert_eq!(a.map(|a| a.mask), Ok(!UNBLOCKABLE));
-        assert_eq!(a.map(|a| a.flags & 0x0080_0000), Ok(0), "SA_IMMUTABLE is the kernel's own");
+        assert_eq!(
+            a.map(|a| a.flags & 0x0080_0000),
+            Ok(0),
+            "SA_IMMUTABLE is the kernel's own"
+        );
         assert_eq!(a.map(|a| a.flags >> 32), Ok(0));
         for (bad, what) in [
             (ActionRecord { signo: 0, ..usr1() }, "zero"),
-            (ActionRecord { signo: 65, ..usr1() }, "behind the last"),
+            (
+                ActionRecord {
+                    signo: 65,
+                    ..usr1()
+                },
+                "behind the last",
+            ),
             (ActionRecord { signo: 9, ..usr1() }, "SIGKILL"),
-            (ActionRecord { signo: 19, ..usr1() }, "SIGSTOP"),
-            (ActionRecord { handler: 1 << 47, ..usr1() }, "kernel handler"),
-            (ActionRecord { restorer: u64::MAX, ..usr1() }, "kernel restorer"),
+            (
+                ActionRecord {
+                    signo: 19,
+                    ..usr1()
+                },
+                "SIGSTOP",
+            ),
+            (
+                ActionRecord {
+                    handler: 1 << 47,
+                    ..usr1()
+                },
+                "kernel handler",
+            ),
+            (
+                ActionRecord {
+                    restorer: u64::MAX,
+                    ..usr1()
+                },
+                "kernel restorer",
+            ),
         ] {
             assert!(action(&bad).is_err(), "{what}");
         }
-        assert!(action(&ActionRecord { signo: 64, handler: 1, ..usr1() }).is_ok());
+        assert!(action(&ActionRecord {
+            signo: 64,
+            handler: 1,
+            ..usr1()
+        })
+        .is_ok());
     }
 
     #[test]
     fn kill_and_stop_cannot_be_blocked() {
-        let r = TaskSignalsRecord { blocked: u64::MAX, saved_blocked: u64::MAX, has_saved: 1, ..Default::default() };
-        assert_eq!(masks(&r), Masks { blocked: !UNBLOCKABLE, saved: Some(!UNBLOCKABLE) });
-        assert_eq!(masks(&TaskSignalsRecord { saved_blocked: 5, ..Default::default() }).saved, None);
+        let r = TaskSignalsRecord {
+            blocked: u64::MAX,
+            saved_blocked: u64::MAX,
+            has_saved: 1,
+            ..Default::default()
+        };
+        assert_eq!(
+            masks(&r),
+            Masks {
+                blocked: !UNBLOCKABLE,
+                saved: Some(!UNBLOCKABLE)
+            }
+        );
+        assert_eq!(
+            masks(&TaskSignalsRecord {
+                saved_blocked: 5,
+                ..Default::default()
+            })
+            .saved,
+            None
+        );
     }
 
     #[test]
     fn the_leader_drops_an_inherited_stack() {
-        let none = TaskSignalsRecord { altstack_flags: SS_DISABLE, ..Default::default() };
+        let none = TaskSignalsRecord {
+            altstack_flags: SS_DISABLE,
+            ..Default::default()
+        };
         let mut c = Collect::default();
         plan_altstack(&none, false, &mut c).unwrap();
         assert!(c.ops.is_empty());
         plan_altstack(&none, true, &mut c).unwrap();
         assert_eq!(c.numbers(), [SYS_SIGALTSTACK]);
         assert_eq!(c.ops[0].data[8], 2, "SS_DISABLE");
-        let some = TaskSignalsRecord { altstack_sp: 0x1000, altstack_size: 8192, ..Default::default() };
+        let some = TaskSignalsRecord {
+            altstack_sp: 0x1000,
+            altstack_size: 8192,
+            ..Default::default()
+        };
         plan_altstack(&some, false, &mut c).unwrap();
         assert_eq!(c.ops[1].data[..2], [0, 0x10]);
         assert_eq!(c.ops[1].data[8], 0);
@@ -203,17 +324,45 @@ mod tests {
     #[test]
     fn pending_signals_are_checked_and_sent_to_oneself() {
         let info = bare_siginfo(34);
-        let r = PendingRecord { id: 1, tid: 0, signo: 34, info: &info };
+        let r = PendingRecord {
+            id: 1,
+            tid: 0,
+            signo: 34,
+            info: &info,
+        };
         assert!(check_pending(&r).is_ok());
-        assert!(check_pending(&PendingRecord { signo: 35, ..r }).is_err(), "another signal");
-        assert!(check_pending(&PendingRecord { info: &info[..127], ..r }).is_err());
+        assert!(
+            check_pending(&PendingRecord { signo: 35, ..r }).is_err(),
+            "another signal"
+        );
+        assert!(check_pending(&PendingRecord {
+            info: &info[..127],
+            ..r
+        })
+        .is_err());
         let kill = bare_siginfo(9);
-        assert!(check_pending(&PendingRecord { signo: 9, info: &kill, ..r }).is_err());
+        assert!(check_pending(&PendingRecord {
+            signo: 9,
+            info: &kill,
+            ..r
+        })
+        .is_err());
         let mut c = Collect::default();
         plan_pending(&r, 100, &mut c).unwrap();
         plan_pending(&PendingRecord { tid: 101, ..r }, 100, &mut c).unwrap();
         assert_eq!(c.numbers(), [SYS_RT_SIGQUEUEINFO, SYS_RT_TGSIGQUEUEINFO]);
-        assert_eq!(c.ops[0].args[..3], [Arg::Value(100), Arg::Value(34), Arg::Data(0)]);
-        assert_eq!(c.ops[1].args[..4], [Arg::Value(100), Arg::Value(101), Arg::Value(34), Arg::Data(0)]);
+        assert_eq!(
+            c.ops[0].args[..3],
+            [Arg::Value(100), Arg::Value(34), Arg::Data(0)]
+        );
+        assert_eq!(
+            c.ops[1].args[..4],
+            [
+                Arg::Value(100),
+                Arg::Value(101),
+                Arg::Value(34),
+                Arg::Data(0)
+            ]
+        );
     }
 }

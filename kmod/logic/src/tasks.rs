@@ -75,9 +75,33 @@ impl Regs {
     /// The array for an image.
     pub fn to_array(self) -> [u64; REGS] {
         [
-            self.r15, self.r14, self.r13, self.r12, self.bp, self.bx, self.r11, self.r10, self.r9, self.r8,
-            self.ax, self.cx, self.dx, self.si, self.di, self.orig_ax, self.ip, self.cs, self.flags, self.sp,
-            self.ss, self.fs_base, self.gs_base, self.ds, self.es, self.fs, self.gs,
+            self.r15,
+            self.r14,
+            self.r13,
+            self.r12,
+            self.bp,
+            self.bx,
+            self.r11,
+            self.r10,
+            self.r9,
+            self.r8,
+            self.ax,
+            self.cx,
+            self.dx,
+            self.si,
+            self.di,
+            self.orig_ax,
+            self.ip,
+            self.cs,
+            self.flags,
+            self.sp,
+            self.ss,
+            self.fs_base,
+            self.gs_base,
+            self.ds,
+            self.es,
+            self.fs,
+            self.gs,
         ]
     }
 }
@@ -87,8 +111,33 @@ impl From<[u64; REGS]> for Regs {
         let [r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss, fs_base, gs_base, ds, es, fs, gs] =
             a;
         Self {
-            r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss,
-            fs_base, gs_base, ds, es, fs, gs,
+            r15,
+            r14,
+            r13,
+            r12,
+            bp,
+            bx,
+            r11,
+            r10,
+            r9,
+            r8,
+            ax,
+            cx,
+            dx,
+            si,
+            di,
+            orig_ax,
+            ip,
+            cs,
+            flags,
+            sp,
+            ss,
+            fs_base,
+            gs_base,
+            ds,
+            es,
+            fs,
+            gs,
         }
     }
 }
@@ -120,7 +169,10 @@ pub fn sanitize_regs(mut r: Regs) -> Result<Regs, &'static str> {
     if r.cs != USER_CS || r.ss != USER_DS {
         return Err("the code or stack selector is not that of 64-bit user mode");
     }
-    if [r.ds, r.es, r.fs, r.gs].iter().any(|s| *s > 0xffff || (*s != 0 && s & 3 != 3)) {
+    if [r.ds, r.es, r.fs, r.gs]
+        .iter()
+        .any(|s| *s > 0xffff || (*s != 0 && s & 3 != 3))
+    {
         return Err("a data selector is not a user selector");
     }
     r.flags = (r.flags & USER_FLAGS) | FIXED_FLAGS;
@@ -136,7 +188,8 @@ pub fn sanitize_regs(mut r: Regs) -> Result<Regs, &'static str> {
 /// `abort`, because a restart counts as a preemption. `None`: not inside, or not a valid section.
 pub fn rseq_abort(ip: u64, start: u64, len: u64, abort: u64) -> Option<u64> {
     let inside = ip.checked_sub(start).is_some_and(|offset| offset < len);
-    let valid = (4..TASK_SIZE_MAX).contains(&abort) && abort.checked_sub(start).is_none_or(|offset| offset >= len);
+    let valid = (4..TASK_SIZE_MAX).contains(&abort)
+        && abort.checked_sub(start).is_none_or(|offset| offset >= len);
     (inside && valid).then_some(abort)
 }
 
@@ -207,10 +260,30 @@ pub fn identify_restart(r: &Regs, b: &RestartBlock) -> Option<Interrupted> {
         return None;
     };
     Some(match nr {
-        NANOSLEEP | CLOCK_NANOSLEEP => Interrupted { kind: 2, nr, expiry_ns: b.sleep_expires, arg: clock.into() },
-        POLL => Interrupted { kind: 3, nr, expiry_ns: if second == 1 { b.poll_end } else { 0 }, arg: 1 },
-        FUTEX => Interrupted { kind: 4, nr, expiry_ns: b.futex_time, arg: 1 },
-        _ => Interrupted { kind: 1, nr, expiry_ns: 0, arg: 0 },
+        NANOSLEEP | CLOCK_NANOSLEEP => Interrupted {
+            kind: 2,
+            nr,
+            expiry_ns: b.sleep_expires,
+            arg: clock.into(),
+        },
+        POLL => Interrupted {
+            kind: 3,
+            nr,
+            expiry_ns: if second == 1 { b.poll_end } else { 0 },
+            arg: 1,
+        },
+        FUTEX => Interrupted {
+            kind: 4,
+            nr,
+            expiry_ns: b.futex_time,
+            arg: 1,
+        },
+        _ => Interrupted {
+            kind: 1,
+            nr,
+            expiry_ns: 0,
+            arg: 0,
+        },
     })
 }
 
@@ -229,7 +302,12 @@ pub enum Function {
 
 impl Function {
     /// All of them; the order is that of [`Function::index`].
-    pub const ALL: [Function; 4] = [Function::Sleep, Function::Poll, Function::FutexPrivate, Function::FutexShared];
+    pub const ALL: [Function; 4] = [
+        Function::Sleep,
+        Function::Poll,
+        Function::FutexPrivate,
+        Function::FutexShared,
+    ];
 
     /// Its place in [`Function::ALL`].
     pub fn index(self) -> usize {
@@ -243,7 +321,9 @@ impl Function {
 }
 
 /// Bytes in user memory that [`learn_call`] refers to: one second, and a futex with value 0.
-pub const LEARN_DATA: [u8; 24] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub const LEARN_DATA: [u8; 24] = [
+    1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 /// A system call that, when it is interrupted within its second, leaves the function in the restart
 /// block: number and arguments. `at` is the user address of [`LEARN_DATA`].
@@ -286,17 +366,43 @@ pub fn resume(r: &Regs, kind: u64, expiry_ns: i64, clock: u64) -> Option<Resume>
     if r.ax as i64 != ERESTART_RESTARTBLOCK || expiry_ns <= 0 {
         return None;
     }
-    let monotonic = Resume { function: Function::Sleep, nr: r.orig_ax, clock: 1, expiry_ns, address: 0, value: 0 };
+    let monotonic = Resume {
+        function: Function::Sleep,
+        nr: r.orig_ax,
+        clock: 1,
+        expiry_ns,
+        address: 0,
+        value: 0,
+    };
     match (kind, r.orig_ax) {
-        (2, NANOSLEEP) if clock == 1 => Some(Resume { address: r.si, ..monotonic }),
+        (2, NANOSLEEP) if clock == 1 => Some(Resume {
+            address: r.si,
+            ..monotonic
+        }),
         // CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_TAI: those that hrtimers run on. CPU clocks and alarms do not.
-        (2, CLOCK_NANOSLEEP) if matches!(clock, 1 | 7 | 11) => {
-            Some(Resume { address: r.r10, clock: halves(clock).0, ..monotonic })
-        }
-        (3, POLL) => Some(Resume { function: Function::Poll, address: r.di, value: halves(r.si).0, ..monotonic }),
+        (2, CLOCK_NANOSLEEP) if matches!(clock, 1 | 7 | 11) => Some(Resume {
+            address: r.r10,
+            clock: halves(clock).0,
+            ..monotonic
+        }),
+        (3, POLL) => Some(Resume {
+            function: Function::Poll,
+            address: r.di,
+            value: halves(r.si).0,
+            ..monotonic
+        }),
         (4, FUTEX) if r.si & FUTEX_KIND == 0 => {
-            let function = if r.si & FUTEX_PRIVATE != 0 { Function::FutexPrivate } else { Function::FutexShared };
-            Some(Resume { function, address: r.di, value: halves(r.dx).0, ..monotonic })
+            let function = if r.si & FUTEX_PRIVATE != 0 {
+                Function::FutexPrivate
+            } else {
+                Function::FutexShared
+            };
+            Some(Resume {
+                function,
+                address: r.di,
+                value: halves(r.dx).0,
+                ..monotonic
+            })
         }
         _ => None,
     }
@@ -334,7 +440,9 @@ pub fn fit_xstate(state: &[u8], size: usize, features: u64) -> Result<XstateFit,
         .map(|b| u64::from_le_bytes(*b))
         .ok_or("the extended processor state is too short")?;
     if used & !features != 0 {
-        return Err("the process uses processor features that this processor or kernel does not have");
+        return Err(
+            "the process uses processor features that this processor or kernel does not have",
+        );
     }
     if state.len() == size {
         return Ok(XstateFit::Same);
@@ -347,11 +455,20 @@ pub fn fit_xstate(state: &[u8], size: usize, features: u64) -> Result<XstateFit,
 
 /// `MEMBARRIER_CMD_GET_REGISTRATIONS` as computed from the state of an address space: pairs of a state mask and
 /// the command that registers it.
-const MEMBARRIER: [(u64, u64); 4] = [(0x0c, 1 << 2), (0x03, 1 << 4), (0x30, 1 << 6), (0xc0, 1 << 8)];
+const MEMBARRIER: [(u64, u64); 4] = [
+    (0x0c, 1 << 2),
+    (0x03, 1 << 4),
+    (0x30, 1 << 6),
+    (0xc0, 1 << 8),
+];
 
 /// The registration commands behind `MEMBARRIER_STATE_*` bits.
 pub fn membarrier_registrations(state: u64) -> u64 {
-    MEMBARRIER.iter().filter(|(s, _)| state & s != 0).map(|(_, c)| c).sum()
+    MEMBARRIER
+        .iter()
+        .filter(|(s, _)| state & s != 0)
+        .map(|(_, c)| c)
+        .sum()
 }
 
 const SYS_CLONE3: u32 = 435;
@@ -383,19 +500,41 @@ const PR_SET_MDWE: u64 = 65;
 pub fn plan_process(p: &ProcessRecord<'_>, sink: &mut dyn OpSink) -> Result<(), PlanError> {
     if p.sid == p.tgid && p.sid != 0 {
         // Fails when the caller made the process a session leader already; what counts is the result.
-        sink.push(Op { expect: Expect::Any, ..Op::values(SYS_SETSID, &[], "cannot start a session") })?;
+        sink.push(Op {
+            expect: Expect::Any,
+            ..Op::values(SYS_SETSID, &[], "cannot start a session")
+        })?;
         // CAST: thread ids are below 2^22.
         let expect = Expect::Exactly(p.sid as i64);
-        sink.push(Op { expect, ..Op::values(SYS_GETSID, &[0], "cannot make the process the leader of its session") })?;
+        sink.push(Op {
+            expect,
+            ..Op::values(
+                SYS_GETSID,
+                &[0],
+                "cannot make the process the leader of its session",
+            )
+        })?;
     }
     for (_, command) in MEMBARRIER {
         if p.membarrier & command != 0 {
-            sink.push(Op::values(SYS_MEMBARRIER, &[command, 0, 0], "cannot register for membarrier"))?;
+            sink.push(Op::values(
+                SYS_MEMBARRIER,
+                &[command, 0, 0],
+                "cannot register for membarrier",
+            ))?;
         }
     }
-    sink.push(Op::values(SYS_PERSONALITY, &[p.personality & 0xffff_ffff], "cannot set the personality"))?;
+    sink.push(Op::values(
+        SYS_PERSONALITY,
+        &[p.personality & 0xffff_ffff],
+        "cannot set the personality",
+    ))?;
     let reaper = u64::from(p.child_subreaper != 0);
-    sink.push(Op::values(SYS_PRCTL, &[PR_SET_CHILD_SUBREAPER, reaper, 0, 0, 0], "cannot set the child subreaper attribute"))
+    sink.push(Op::values(
+        SYS_PRCTL,
+        &[PR_SET_CHILD_SUBREAPER, reaper, 0, 0, 0],
+        "cannot set the child subreaper attribute",
+    ))
 }
 
 /// Length of `struct clone_args`, and where the thread id stands behind it.
@@ -408,7 +547,20 @@ pub fn clone_args(tid: u32, at: u64) -> [u8; CLONE_ARGS + 8] {
     const FLAGS: u64 = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000;
     let mut out = [0u8; CLONE_ARGS + 8];
     // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup, then the id.
-    let words = [FLAGS, 0, 0, 0, 0, 0, 0, 0, at.wrapping_add(CLONE_ARGS as u64), 1, 0, u64::from(tid)];
+    let words = [
+        FLAGS,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        at.wrapping_add(CLONE_ARGS as u64),
+        1,
+        0,
+        u64::from(tid),
+    ];
     for (to, w) in out.chunks_exact_mut(8).zip(words) {
         to.copy_from_slice(&w.to_le_bytes());
     }
@@ -438,6 +590,21 @@ fn sched_attr(t: &TaskRecord<'_>) -> [u8; 48] {
     out
 }
 
+/// What the plan of a thread says when its CPUs cannot be had.
+pub const NO_CPU: &str = "cannot bind a thread to its CPUs";
+
+/// The ranges of a CPU mask, first and last CPU of each.
+pub fn cpu_ranges(mask: &[u8]) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let end = mask.len().saturating_mul(8);
+    let set = |cpu: usize| mask.get(cpu / 8).is_some_and(|b| b & (1 << (cpu % 8)) != 0);
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let first = (at..end).find(|c| set(*c))?;
+        at = (first..end).find(|c| !set(*c)).unwrap_or(end);
+        Some((first, at.saturating_sub(1)))
+    })
+}
+
 /// Policies whose nice value `sched_setattr(2)` sets: normal, batch, ext.
 fn takes_nice(policy: u64) -> bool {
     matches!(policy, 0 | 3 | 7)
@@ -455,51 +622,106 @@ pub fn plan_thread(t: &TaskRecord<'_>, sink: &mut dyn OpSink) -> Result<(), Plan
     for (to, from) in name.iter_mut().zip(t.comm.iter().take(15)) {
         *to = *from;
     }
-    sink.push(Op::with_data(SYS_PRCTL, &[Arg::Value(PR_SET_NAME), Arg::Data(0)], &name, "cannot set the name of a thread"))?;
+    sink.push(Op::with_data(
+        SYS_PRCTL,
+        &[Arg::Value(PR_SET_NAME), Arg::Data(0)],
+        &name,
+        "cannot set the name of a thread",
+    ))?;
     if t.rseq_registered != 0 {
         let args = [t.rseq_ptr, t.rseq_len, 0, t.rseq_sig];
         sink.push(Op::values(SYS_RSEQ, &args, "cannot register the rseq area"))?;
     }
     // Before the policy: real-time threads have no slack and the call would be ignored.
     if t.timerslack_ns != 0 {
-        sink.push(Op::values(SYS_PRCTL, &[PR_SET_TIMERSLACK, t.timerslack_ns], "cannot set the timer slack"))?;
+        sink.push(Op::values(
+            SYS_PRCTL,
+            &[PR_SET_TIMERSLACK, t.timerslack_ns],
+            "cannot set the timer slack",
+        ))?;
     }
     if t.pinned != 0 {
-        let args = [Arg::Value(0), Arg::Value(t.affinity.len() as u64), Arg::Data(0)];
-        sink.push(Op::with_data(SYS_SCHED_SETAFFINITY, &args, t.affinity, "none of the CPUs that a thread is bound to may be used here"))?;
+        let args = [
+            Arg::Value(0),
+            Arg::Value(t.affinity.len() as u64),
+            Arg::Data(0),
+        ];
+        sink.push(Op::with_data(
+            SYS_SCHED_SETAFFINITY,
+            &args,
+            t.affinity,
+            NO_CPU,
+        ))?;
     }
     if t.ioprio != 0 {
-        sink.push(Op::values(SYS_IOPRIO_SET, &[1, 0, t.ioprio], "cannot set the I/O priority"))?;
+        sink.push(Op::values(
+            SYS_IOPRIO_SET,
+            &[1, 0, t.ioprio],
+            "cannot set the I/O priority",
+        ))?;
     }
     if !takes_nice(t.policy) {
         // CAST: the register takes the sign-extended value.
-        sink.push(Op::values(SYS_SETPRIORITY, &[0, 0, t.nice as u64], "cannot set the nice value"))?;
+        sink.push(Op::values(
+            SYS_SETPRIORITY,
+            &[0, 0, t.nice as u64],
+            "cannot set the nice value",
+        ))?;
     }
     let attr = sched_attr(t);
-    sink.push(Op::with_data(SYS_SCHED_SETATTR, &[Arg::Value(0), Arg::Data(0), Arg::Value(0)], &attr, "cannot set the scheduling policy"))
+    sink.push(Op::with_data(
+        SYS_SCHED_SETATTR,
+        &[Arg::Value(0), Arg::Data(0), Arg::Value(0)],
+        &attr,
+        "cannot set the scheduling policy",
+    ))
 }
 
 /// What a thread must not have before everything else is done: each of these takes a possibility away.
 ///
 /// # Errors
 /// `NoMemory` of the sink.
-pub fn plan_late(p: &ProcessRecord<'_>, t: &TaskRecord<'_>, leader: bool, sink: &mut dyn OpSink) -> Result<(), PlanError> {
+pub fn plan_late(
+    p: &ProcessRecord<'_>,
+    t: &TaskRecord<'_>,
+    leader: bool,
+    sink: &mut dyn OpSink,
+) -> Result<(), PlanError> {
     if leader && p.mdwe != 0 {
-        sink.push(Op::values(SYS_PRCTL, &[PR_SET_MDWE, p.mdwe, 0, 0, 0], "cannot deny writable code again (PR_SET_MDWE)"))?;
+        sink.push(Op::values(
+            SYS_PRCTL,
+            &[PR_SET_MDWE, p.mdwe, 0, 0, 0],
+            "cannot deny writable code again (PR_SET_MDWE)",
+        ))?;
     }
     for (bit, which, how) in SPECULATION {
         if t.speculation & bit != 0 {
             let what = "cannot restrict speculation as before (PR_SET_SPECULATION_CTRL)";
-            let op = Op::values(SYS_PRCTL, &[PR_SET_SPECULATION_CTRL, which, how, 0, 0], what);
+            let op = Op::values(
+                SYS_PRCTL,
+                &[PR_SET_SPECULATION_CTRL, which, how, 0, 0],
+                what,
+            );
             // Processors that are not affected, or always protected, have no such control.
-            sink.push(Op { expect: Expect::SuccessOr(ENXIO), ..op })?;
+            sink.push(Op {
+                expect: Expect::SuccessOr(ENXIO),
+                ..op
+            })?;
         }
     }
     if t.tsc_mode == 2 {
-        sink.push(Op::values(SYS_PRCTL, &[PR_SET_TSC, 2], "cannot forbid the time stamp counter again"))?;
+        sink.push(Op::values(
+            SYS_PRCTL,
+            &[PR_SET_TSC, 2],
+            "cannot forbid the time stamp counter again",
+        ))?;
     }
     if t.no_new_privs != 0 {
-        sink.push(Op::values(SYS_PRCTL, &[PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0], "cannot set no_new_privs"))?;
+        sink.push(Op::values(
+            SYS_PRCTL,
+            &[PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0],
+            "cannot set no_new_privs",
+        ))?;
     }
     Ok(())
 }
@@ -533,7 +755,14 @@ mod tests {
     use std::vec::Vec;
 
     fn user() -> Regs {
-        Regs { ip: 0x40_0000, sp: 0x7fff_0000, cs: USER_CS, ss: USER_DS, flags: 0x246, ..Regs::default() }
+        Regs {
+            ip: 0x40_0000,
+            sp: 0x7fff_0000,
+            cs: USER_CS,
+            ss: USER_DS,
+            flags: 0x246,
+            ..Regs::default()
+        }
     }
 
     #[test]
@@ -551,114 +780,364 @@ mod tests {
     fn registers_cannot_leave_user_mode() {
         assert!(sanitize_regs(user()).is_ok());
         for (bad, what) in [
-            (Regs { ip: TASK_SIZE_MAX, ..user() }, "ip"),
-            (Regs { ip: u64::MAX, ..user() }, "ip"),
-            (Regs { sp: TASK_SIZE_MAX, ..user() }, "sp"),
-            (Regs { fs_base: 1 << 63, ..user() }, "fs_base"),
-            (Regs { gs_base: TASK_SIZE_MAX, ..user() }, "gs_base"),
+            (
+                Regs {
+                    ip: TASK_SIZE_MAX,
+                    ..user()
+                },
+                "ip",
+            ),
+            (
+                Regs {
+                    ip: u64::MAX,
+                    ..user()
+                },
+                "ip",
+            ),
+            (
+                Regs {
+                    sp: TASK_SIZE_MAX,
+                    ..user()
+                },
+                "sp",
+            ),
+            (
+                Regs {
+                    fs_base: 1 << 63,
+                    ..user()
+                },
+                "fs_base",
+            ),
+            (
+                Regs {
+                    gs_base: TASK_SIZE_MAX,
+                    ..user()
+                },
+                "gs_base",
+            ),
             (Regs { cs: 0x10, ..user() }, "kernel code"),
             (Regs { ss: 0x18, ..user() }, "kernel stack"),
             (Regs { ds: 0x18, ..user() }, "kernel data"),
-            (Regs { es: 0x1_002b, ..user() }, "selector too wide"),
+            (
+                Regs {
+                    es: 0x1_002b,
+                    ..user()
+                },
+                "selector too wide",
+            ),
         ] {
             assert!(sanitize_regs(bad).is_err(), "{what}");
         }
-        assert!(sanitize_regs(Regs { ip: TASK_SIZE_MAX - 1, ds: 0x2b, ..user() }).is_ok());
+        assert!(sanitize_regs(Regs {
+            ip: TASK_SIZE_MAX - 1,
+            ds: 0x2b,
+            ..user()
+        })
+        .is_ok());
     }
 
     #[test]
     fn privileged_flags_are_dropped_and_interrupts_stay_on() {
-        let r = sanitize_regs(Regs { flags: u64::MAX, ..user() }).map(|r| r.flags);
+        let r = sanitize_regs(Regs {
+            flags: u64::MAX,
+            ..user()
+        })
+        .map(|r| r.flags);
         assert_eq!(r, Ok(0x25_4fd7), "no IOPL, VM, VIF, VIP");
-        assert_eq!(sanitize_regs(Regs { flags: 0, ..user() }).map(|r| r.flags), Ok(0x202));
+        assert_eq!(
+            sanitize_regs(Regs { flags: 0, ..user() }).map(|r| r.flags),
+            Ok(0x202)
+        );
     }
 
     #[test]
     fn a_call_that_needs_kernel_state_is_made_again() {
-        let r = Regs { ax: ERESTART_RESTARTBLOCK as u64, orig_ax: 35, ..user() };
+        let r = Regs {
+            ax: ERESTART_RESTARTBLOCK as u64,
+            orig_ax: 35,
+            ..user()
+        };
         assert_eq!(sanitize_regs(r).map(|r| r.ax as i64), Ok(ERESTARTNOHAND));
-        let r = Regs { ax: ERESTARTSYS as u64, orig_ax: 0, ..user() };
+        let r = Regs {
+            ax: ERESTARTSYS as u64,
+            orig_ax: 0,
+            ..user()
+        };
         assert_eq!(sanitize_regs(r).map(|r| r.ax as i64), Ok(ERESTARTSYS));
     }
 
     #[test]
     fn a_critical_section_is_left_at_its_abort_address() {
-        assert_eq!(rseq_abort(0x1000, 0x1000, 8, 0x2000), Some(0x2000), "first instruction");
+        assert_eq!(
+            rseq_abort(0x1000, 0x1000, 8, 0x2000),
+            Some(0x2000),
+            "first instruction"
+        );
         assert_eq!(rseq_abort(0x1007, 0x1000, 8, 0x2000), Some(0x2000));
-        assert_eq!(rseq_abort(0x1008, 0x1000, 8, 0x2000), None, "behind the commit");
+        assert_eq!(
+            rseq_abort(0x1008, 0x1000, 8, 0x2000),
+            None,
+            "behind the commit"
+        );
         assert_eq!(rseq_abort(0xfff, 0x1000, 8, 0x2000), None);
-        assert_eq!(rseq_abort(0x1000, 0x1000, 8, 0x1004), None, "abort address inside");
-        assert_eq!(rseq_abort(0x1000, 0x1000, 8, 3), None, "no room for the signature");
+        assert_eq!(
+            rseq_abort(0x1000, 0x1000, 8, 0x1004),
+            None,
+            "abort address inside"
+        );
+        assert_eq!(
+            rseq_abort(0x1000, 0x1000, 8, 3),
+            None,
+            "no room for the signature"
+        );
         assert_eq!(rseq_abort(0x1000, 0x1000, u64::MAX, TASK_SIZE_MAX), None);
     }
 
     fn interrupted(nr: u64) -> Regs {
-        Regs { ax: ERESTART_RESTARTBLOCK as u64, orig_ax: nr, ..user() }
+        Regs {
+            ax: ERESTART_RESTARTBLOCK as u64,
+            orig_ax: nr,
+            ..user()
+        }
     }
 
     #[test]
     fn an_interrupted_call_is_known_by_its_number() {
-        let b = RestartBlock { word0: 1, sleep_expires: 77, ..Default::default() };
+        let b = RestartBlock {
+            word0: 1,
+            sleep_expires: 77,
+            ..Default::default()
+        };
         let i = identify_restart(&interrupted(NANOSLEEP), &b);
-        assert_eq!(i, Some(Interrupted { kind: 2, nr: NANOSLEEP, expiry_ns: 77, arg: 1 }));
-        assert_eq!(identify_restart(&interrupted(250), &b).map(|i| (i.kind, i.nr)), Some((1, 250)), "keyctl");
-        let none = identify_restart(&Regs { ax: 3, orig_ax: 35, ..user() }, &b);
+        assert_eq!(
+            i,
+            Some(Interrupted {
+                kind: 2,
+                nr: NANOSLEEP,
+                expiry_ns: 77,
+                arg: 1
+            })
+        );
+        assert_eq!(
+            identify_restart(&interrupted(250), &b).map(|i| (i.kind, i.nr)),
+            Some((1, 250)),
+            "keyctl"
+        );
+        let none = identify_restart(
+            &Regs {
+                ax: 3,
+                orig_ax: 35,
+                ..user()
+            },
+            &b,
+        );
         assert_eq!(none, Some(Interrupted::default()), "it has ended");
     }
 
     #[test]
     fn a_call_interrupted_twice_is_known_by_its_arguments() {
-        let sleep = Regs { di: 0x7fff_1000, si: 0x7fff_2000, ..interrupted(RESTART_SYSCALL) };
-        let b = RestartBlock { word0: 1 | (1 << 32), word1: 0x7fff_2000, sleep_expires: 5, ..Default::default() };
+        let sleep = Regs {
+            di: 0x7fff_1000,
+            si: 0x7fff_2000,
+            ..interrupted(RESTART_SYSCALL)
+        };
+        let b = RestartBlock {
+            word0: 1 | (1 << 32),
+            word1: 0x7fff_2000,
+            sleep_expires: 5,
+            ..Default::default()
+        };
         assert_eq!(identify_restart(&sleep, &b).map(|i| i.nr), Some(NANOSLEEP));
 
-        let clock = Regs { di: 7, si: 0, dx: 0x7fff_1000, r10: 0, ..interrupted(RESTART_SYSCALL) };
-        let b = RestartBlock { word0: 7, word1: 0, ..Default::default() };
-        assert_eq!(identify_restart(&clock, &b).map(|i| i.nr), Some(CLOCK_NANOSLEEP));
+        let clock = Regs {
+            di: 7,
+            si: 0,
+            dx: 0x7fff_1000,
+            r10: 0,
+            ..interrupted(RESTART_SYSCALL)
+        };
+        let b = RestartBlock {
+            word0: 7,
+            word1: 0,
+            ..Default::default()
+        };
+        assert_eq!(
+            identify_restart(&clock, &b).map(|i| i.nr),
+            Some(CLOCK_NANOSLEEP)
+        );
 
-        let realtime = Regs { di: 0, si: 0, dx: 0x7fff_1000, r10: 0x7fff_2000, ..interrupted(RESTART_SYSCALL) };
-        let b = RestartBlock { word0: 1 | (1 << 32), word1: 0x7fff_2000, ..Default::default() };
-        assert_eq!(identify_restart(&realtime, &b).map(|i| i.nr), Some(CLOCK_NANOSLEEP), "of glibc's sleep()");
+        let realtime = Regs {
+            di: 0,
+            si: 0,
+            dx: 0x7fff_1000,
+            r10: 0x7fff_2000,
+            ..interrupted(RESTART_SYSCALL)
+        };
+        let b = RestartBlock {
+            word0: 1 | (1 << 32),
+            word1: 0x7fff_2000,
+            ..Default::default()
+        };
+        assert_eq!(
+            identify_restart(&realtime, &b).map(|i| i.nr),
+            Some(CLOCK_NANOSLEEP),
+            "of glibc's sleep()"
+        );
 
-        let nothing = Regs { di: 0, si: 0, dx: 500, ..interrupted(RESTART_SYSCALL) };
-        let b = RestartBlock { word0: 0, word1: 1 << 32, ..Default::default() };
-        assert_eq!(identify_restart(&nothing, &b).map(|i| i.nr), Some(POLL), "poll as a sleep");
+        let nothing = Regs {
+            di: 0,
+            si: 0,
+            dx: 500,
+            ..interrupted(RESTART_SYSCALL)
+        };
+        let b = RestartBlock {
+            word0: 0,
+            word1: 1 << 32,
+            ..Default::default()
+        };
+        assert_eq!(
+            identify_restart(&nothing, &b).map(|i| i.nr),
+            Some(POLL),
+            "poll as a sleep"
+        );
 
-        let poll = Regs { di: 0x7fff_1000, si: 2, dx: 1000, ..interrupted(RESTART_SYSCALL) };
-        let b = RestartBlock { word0: 0x7fff_1000, word1: 2 | (1 << 32), poll_end: 9, ..Default::default() };
-        assert_eq!(identify_restart(&poll, &b).map(|i| (i.nr, i.expiry_ns)), Some((POLL, 9)));
+        let poll = Regs {
+            di: 0x7fff_1000,
+            si: 2,
+            dx: 1000,
+            ..interrupted(RESTART_SYSCALL)
+        };
+        let b = RestartBlock {
+            word0: 0x7fff_1000,
+            word1: 2 | (1 << 32),
+            poll_end: 9,
+            ..Default::default()
+        };
+        assert_eq!(
+            identify_restart(&poll, &b).map(|i| (i.nr, i.expiry_ns)),
+            Some((POLL, 9))
+        );
         let forever = RestartBlock { word1: 2, ..b };
-        let poll = Regs { dx: u64::MAX, ..poll };
-        assert_eq!(identify_restart(&poll, &forever).map(|i| (i.nr, i.expiry_ns)), Some((POLL, 0)));
+        let poll = Regs {
+            dx: u64::MAX,
+            ..poll
+        };
+        assert_eq!(
+            identify_restart(&poll, &forever).map(|i| (i.nr, i.expiry_ns)),
+            Some((POLL, 0))
+        );
 
-        let futex = Regs { di: 0x7fff_1000, si: 0x80, dx: 2, r10: 0x7fff_3000, ..interrupted(RESTART_SYSCALL) };
-        let b = RestartBlock { word0: 0x7fff_1000, word1: 2 | (0x0a << 32), futex_time: 4, ..Default::default() };
-        assert_eq!(identify_restart(&futex, &b).map(|i| (i.nr, i.expiry_ns)), Some((FUTEX, 4)));
+        let futex = Regs {
+            di: 0x7fff_1000,
+            si: 0x80,
+            dx: 2,
+            r10: 0x7fff_3000,
+            ..interrupted(RESTART_SYSCALL)
+        };
+        let b = RestartBlock {
+            word0: 0x7fff_1000,
+            word1: 2 | (0x0a << 32),
+            futex_time: 4,
+            ..Default::default()
+        };
+        assert_eq!(
+            identify_restart(&futex, &b).map(|i| (i.nr, i.expiry_ns)),
+            Some((FUTEX, 4))
+        );
 
-        let other = Regs { di: 1, si: 2, dx: 3, r10: 4, ..interrupted(RESTART_SYSCALL) };
-        let b = RestartBlock { word0: 0x1234_5678, word1: 0x9999, ..Default::default() };
+        let other = Regs {
+            di: 1,
+            si: 2,
+            dx: 3,
+            r10: 4,
+            ..interrupted(RESTART_SYSCALL)
+        };
+        let b = RestartBlock {
+            word0: 0x1234_5678,
+            word1: 0x9999,
+            ..Default::default()
+        };
         assert_eq!(identify_restart(&other, &b), None);
     }
 
     #[test]
     fn relative_deadlines_are_resumed() {
-        let sleep = Regs { si: 0x7000, ..interrupted(NANOSLEEP) };
+        let sleep = Regs {
+            si: 0x7000,
+            ..interrupted(NANOSLEEP)
+        };
         let r = resume(&sleep, 2, 5, 1).map(|r| (r.function, r.address, r.clock));
         assert_eq!(r, Some((Function::Sleep, 0x7000, 1)));
-        let clock = Regs { r10: 0x7000, ..interrupted(CLOCK_NANOSLEEP) };
-        assert_eq!(resume(&clock, 2, 5, 7).map(|r| (r.address, r.clock)), Some((0x7000, 7)));
+        let clock = Regs {
+            r10: 0x7000,
+            ..interrupted(CLOCK_NANOSLEEP)
+        };
+        assert_eq!(
+            resume(&clock, 2, 5, 7).map(|r| (r.address, r.clock)),
+            Some((0x7000, 7))
+        );
         assert_eq!(resume(&clock, 2, 5, 0xffff_fff6), None, "a CPU clock");
         assert_eq!(resume(&clock, 2, 5, 8), None, "an alarm");
-        let poll = Regs { di: 0x7000, si: 3, ..interrupted(POLL) };
-        assert_eq!(resume(&poll, 3, 5, 1).map(|r| (r.function, r.address, r.value)), Some((Function::Poll, 0x7000, 3)));
+        let poll = Regs {
+            di: 0x7000,
+            si: 3,
+            ..interrupted(POLL)
+        };
+        assert_eq!(
+            resume(&poll, 3, 5, 1).map(|r| (r.function, r.address, r.value)),
+            Some((Function::Poll, 0x7000, 3))
+        );
         assert_eq!(resume(&poll, 3, 0, 1), None, "no time-out");
-        let futex = Regs { di: 0x7000, si: 128, dx: 9, ..interrupted(FUTEX) };
+        let futex = Regs {
+            di: 0x7000,
+            si: 128,
+            dx: 9,
+            ..interrupted(FUTEX)
+        };
         let r = resume(&futex, 4, 5, 1).map(|r| (r.function, r.address, r.value));
         assert_eq!(r, Some((Function::FutexPrivate, 0x7000, 9)));
-        assert_eq!(resume(&Regs { si: 0, ..futex }, 4, 5, 1).map(|r| r.function), Some(Function::FutexShared));
-        assert_eq!(resume(&Regs { si: 9 | 128, ..futex }, 4, 5, 1), None, "FUTEX_WAIT_BITSET is absolute");
-        assert_eq!(resume(&Regs { ax: ERESTARTNOHAND as u64, ..sleep }, 2, 5, 1), None);
-        assert_eq!(resume(&Regs { orig_ax: 0, ..sleep }, 2, 5, 1), None, "kind and call disagree");
+        assert_eq!(
+            resume(&Regs { si: 0, ..futex }, 4, 5, 1).map(|r| r.function),
+            Some(Function::FutexShared)
+        );
+        assert_eq!(
+            resume(
+                &Regs {
+                    si: 9 | 128,
+                    ..futex
+                },
+                4,
+                5,
+                1
+            ),
+            None,
+            "FUTEX_WAIT_BITSET is absolute"
+        );
+        assert_eq!(
+            resume(
+                &Regs {
+                    ax: ERESTARTNOHAND as u64,
+                    ..sleep
+                },
+                2,
+                5,
+                1
+            ),
+            None
+        );
+        assert_eq!(
+            resume(
+                &Regs {
+                    orig_ax: 0,
+                    ..sleep
+                },
+                2,
+                5,
+                1
+            ),
+            None,
+            "kind and call disagree"
+        );
     }
 
     #[test]
@@ -669,8 +1148,14 @@ mod tests {
         assert_eq!(LEARN_DATA[0], 1, "seconds");
         assert_eq!(learn_call(Function::Sleep, 0x1000), (35, [0x1000, 0, 0, 0]));
         assert_eq!(learn_call(Function::Poll, 0x1000), (7, [0, 0, 1000, 0]));
-        assert_eq!(learn_call(Function::FutexPrivate, 0x1000), (202, [0x1010, 128, 0, 0x1000]));
-        assert_eq!(learn_call(Function::FutexShared, 0x1000), (202, [0x1010, 0, 0, 0x1000]));
+        assert_eq!(
+            learn_call(Function::FutexPrivate, 0x1000),
+            (202, [0x1010, 128, 0, 0x1000])
+        );
+        assert_eq!(
+            learn_call(Function::FutexShared, 0x1000),
+            (202, [0x1010, 0, 0, 0x1000])
+        );
     }
 
     fn xstate(len: usize, used: u64) -> Vec<u8> {
@@ -681,12 +1166,33 @@ mod tests {
 
     #[test]
     fn extended_state_must_fit_the_processor() {
-        assert_eq!(fit_xstate(&xstate(2696, 0x207), 2696, 0x2e7), Ok(XstateFit::Same));
-        assert_eq!(fit_xstate(&xstate(832, 7), 2696, 0x2e7), Ok(XstateFit::Common(832)), "to a larger processor");
-        assert_eq!(fit_xstate(&xstate(2696, 7), 832, 7), Ok(XstateFit::Common(832)), "to a smaller one");
-        assert_eq!(fit_xstate(&xstate(2696, 3), 576, 3), Ok(XstateFit::Common(576)), "without AVX");
-        assert!(fit_xstate(&xstate(2696, 0x207), 2440, 0x2e7).is_err(), "protection keys stand elsewhere");
-        assert!(fit_xstate(&xstate(2696, 0xe7), 832, 7).is_err(), "AVX-512 is missing");
+        assert_eq!(
+            fit_xstate(&xstate(2696, 0x207), 2696, 0x2e7),
+            Ok(XstateFit::Same)
+        );
+        assert_eq!(
+            fit_xstate(&xstate(832, 7), 2696, 0x2e7),
+            Ok(XstateFit::Common(832)),
+            "to a larger processor"
+        );
+        assert_eq!(
+            fit_xstate(&xstate(2696, 7), 832, 7),
+            Ok(XstateFit::Common(832)),
+            "to a smaller one"
+        );
+        assert_eq!(
+            fit_xstate(&xstate(2696, 3), 576, 3),
+            Ok(XstateFit::Common(576)),
+            "without AVX"
+        );
+        assert!(
+            fit_xstate(&xstate(2696, 0x207), 2440, 0x2e7).is_err(),
+            "protection keys stand elsewhere"
+        );
+        assert!(
+            fit_xstate(&xstate(2696, 0xe7), 832, 7).is_err(),
+            "AVX-512 is missing"
+        );
         assert!(fit_xstate(&[0; 519], 832, 7).is_err());
     }
 
@@ -694,17 +1200,36 @@ mod tests {
     fn membarrier_states_become_commands() {
         assert_eq!(membarrier_registrations(0), 0);
         assert_eq!(membarrier_registrations(0x03), 1 << 4);
-        assert_eq!(membarrier_registrations(0xff), (1 << 2) | (1 << 4) | (1 << 6) | (1 << 8));
+        assert_eq!(
+            membarrier_registrations(0xff),
+            (1 << 2) | (1 << 4) | (1 << 6) | (1 << 8)
+        );
     }
 
     #[test]
     fn only_a_session_leader_makes_a_session() {
         let mut c = Collect::default();
-        plan_process(&ProcessRecord { tgid: 9, sid: 9, ..Default::default() }, &mut c).unwrap();
+        plan_process(
+            &ProcessRecord {
+                tgid: 9,
+                sid: 9,
+                ..Default::default()
+            },
+            &mut c,
+        )
+        .unwrap();
         assert_eq!(c.numbers()[..2], [SYS_SETSID, SYS_GETSID]);
         assert_eq!(c.ops[1].expect, Expect::Exactly(9));
         let mut c = Collect::default();
-        plan_process(&ProcessRecord { tgid: 9, sid: 3, ..Default::default() }, &mut c).unwrap();
+        plan_process(
+            &ProcessRecord {
+                tgid: 9,
+                sid: 3,
+                ..Default::default()
+            },
+            &mut c,
+        )
+        .unwrap();
         assert_eq!(c.numbers(), [SYS_PERSONALITY, SYS_PRCTL]);
     }
 
@@ -720,7 +1245,12 @@ mod tests {
 
     #[test]
     fn a_plain_thread_needs_two_calls() {
-        let t = TaskRecord { tid: 5, comm: b"worker", timerslack_ns: 0, ..Default::default() };
+        let t = TaskRecord {
+            tid: 5,
+            comm: b"worker",
+            timerslack_ns: 0,
+            ..Default::default()
+        };
         let mut c = Collect::default();
         plan_thread(&t, &mut c).unwrap();
         assert_eq!(c.numbers(), [SYS_PRCTL, SYS_SCHED_SETATTR]);
@@ -729,21 +1259,60 @@ mod tests {
 
     #[test]
     fn scheduling_is_set_after_what_it_would_hide() {
-        let t = TaskRecord { policy: 1, rt_priority: 10, nice: -5, timerslack_ns: 50_000, pinned: 1, affinity: &[3], ..Default::default() };
+        let t = TaskRecord {
+            policy: 1,
+            rt_priority: 10,
+            nice: -5,
+            timerslack_ns: 50_000,
+            pinned: 1,
+            affinity: &[3],
+            ..Default::default()
+        };
         let mut c = Collect::default();
         plan_thread(&t, &mut c).unwrap();
-        assert_eq!(c.numbers(), [SYS_PRCTL, SYS_PRCTL, SYS_SCHED_SETAFFINITY, SYS_SETPRIORITY, SYS_SCHED_SETATTR]);
+        assert_eq!(
+            c.numbers(),
+            [
+                SYS_PRCTL,
+                SYS_PRCTL,
+                SYS_SCHED_SETAFFINITY,
+                SYS_SETPRIORITY,
+                SYS_SCHED_SETATTR
+            ]
+        );
         let attr = &c.ops[4].data;
         assert_eq!(attr.len(), 48);
         assert_eq!(attr[4], 1, "policy");
-        assert_eq!(i32::from_le_bytes(attr[16..20].try_into().unwrap()), -5, "nice");
+        assert_eq!(
+            i32::from_le_bytes(attr[16..20].try_into().unwrap()),
+            -5,
+            "nice"
+        );
         assert_eq!(attr[20], 10, "priority");
     }
 
     #[test]
+    fn cpu_masks_become_ranges() {
+        let r = |m: &[u8]| cpu_ranges(m).collect::<Vec<_>>();
+        assert_eq!(r(&[]), []);
+        assert_eq!(r(&[0, 0]), []);
+        assert_eq!(r(&[0b0000_0010]), [(1, 1)]);
+        assert_eq!(r(&[0b1000_1101, 0b0000_0001]), [(0, 0), (2, 3), (7, 8)]);
+        assert_eq!(r(&[0xff]), [(0, 7)]);
+    }
+
+    #[test]
     fn what_takes_possibilities_away_comes_late() {
-        let t = TaskRecord { no_new_privs: 1, tsc_mode: 2, speculation: 9, ..Default::default() };
-        let p = ProcessRecord { mdwe: 1, ..Default::default() };
+        let t = TaskRecord {
+            no_new_privs: 1,
+            tsc_mode: 2,
+            speculation: 9,
+            ..Default::default()
+        };
+        let p = ProcessRecord {
+            mdwe: 1,
+            ..Default::default()
+        };
         let mut c = Collect::default();
         plan_late(&p, &t, true, &mut c).unwrap();
         let first: Vec<_> = c.ops.iter().map(|o| o.args[0]).collect();

@@ -74,7 +74,10 @@ pub enum Source {
 pub fn mapping(a: &Spec) -> Option<Mapping> {
     let source = match a.kind {
         f::VMA_ANON => Source::Anonymous,
-        f::VMA_FILE => Source::File { id: a.object, write: a.has(f::VMA_SHARED | f::VMA_MAYWRITE) },
+        f::VMA_FILE => Source::File {
+            id: a.object,
+            write: a.has(f::VMA_SHARED | f::VMA_MAYWRITE),
+        },
         f::VMA_SHARED_ANON => Source::Shared(a.object),
         _ => return None,
     };
@@ -95,7 +98,11 @@ pub fn mapping(a: &Spec) -> Option<Mapping> {
         }
     }
     // CAST: three bits, equal to PROT_READ, PROT_WRITE and PROT_EXEC of mmap.
-    Some(Mapping { prot: (a.prot & 7) as u32, flags, source })
+    Some(Mapping {
+        prot: (a.prot & 7) as u32,
+        flags,
+        source,
+    })
 }
 
 /// What no process can have, and so no image of one.
@@ -119,7 +126,11 @@ pub fn possible(a: &Spec) -> Result<(), &'static str> {
     if a.has(f::VMA_LOCKONFAULT) && !a.has(f::VMA_LOCKED) {
         return Err("an area is locked on fault but not locked");
     }
-    if a.kind == f::VMA_FILE && a.has(f::VMA_SHARED) && a.prot & f::PROT_WRITE != 0 && !a.has(f::VMA_MAYWRITE) {
+    if a.kind == f::VMA_FILE
+        && a.has(f::VMA_SHARED)
+        && a.prot & f::PROT_WRITE != 0
+        && !a.has(f::VMA_MAYWRITE)
+    {
         return Err("a shared mapping is writable although its file is not");
     }
     Ok(())
@@ -144,7 +155,9 @@ pub fn possible_bounds(mm: &f::MmRecord<'_>) -> Result<(), &'static str> {
         mm.env_end,
     ];
     if all.iter().any(|&a| a == 0 || a >= f::limits::TASK_SIZE) {
-        return Err("a bound of the process (code, data, heap, stack, arguments) is outside of user space");
+        return Err(
+            "a bound of the process (code, data, heap, stack, arguments) is outside of user space",
+        );
     }
     if mm.start_code >= mm.end_code {
         return Err("the process has no code");
@@ -178,13 +191,21 @@ pub fn contents(a: &Spec) -> Contents {
 
 /// The call that maps the vDSO group at `start`.
 pub fn map_vdso(start: u64, out: &mut dyn OpSink) -> Result<(), PlanError> {
-    out.push(Op::values(nr::ARCH_PRCTL, &[ARCH_MAP_VDSO_64, start], "cannot map the vDSO at its place"))
+    out.push(Op::values(
+        nr::ARCH_PRCTL,
+        &[ARCH_MAP_VDSO_64, start],
+        "cannot map the vDSO at its place",
+    ))
 }
 
 /// Calls that must come before the pages are filled: huge pages. (None at all is part of [`mapping`].)
 pub fn before_fill(a: &Spec, out: &mut dyn OpSink) -> Result<(), PlanError> {
     if a.has(f::VMA_HUGEPAGE) && a.kind != f::VMA_SPECIAL {
-        out.push(Op::values(nr::MADVISE, &[a.start, a.len(), MADV_HUGEPAGE], "cannot ask for huge pages"))?;
+        out.push(Op::values(
+            nr::MADVISE,
+            &[a.start, a.len(), MADV_HUGEPAGE],
+            "cannot ask for huge pages",
+        ))?;
     }
     Ok(())
 }
@@ -194,13 +215,21 @@ pub fn thp_disable(value: u64, out: &mut dyn OpSink) -> Result<(), PlanError> {
     if value == 0 {
         return Ok(());
     }
-    out.push(Op::values(nr::PRCTL, &[PR_SET_THP_DISABLE, 1, value & !1, 0, 0], "cannot disable huge pages"))
+    out.push(Op::values(
+        nr::PRCTL,
+        &[PR_SET_THP_DISABLE, 1, value & !1, 0, 0],
+        "cannot disable huge pages",
+    ))
 }
 
 /// The call that makes a guard region.
 pub fn guard(start: u64, end: u64, out: &mut dyn OpSink) -> Result<(), PlanError> {
     let len = end.saturating_sub(start);
-    out.push(Op::values(nr::MADVISE, &[start, len, MADV_GUARD_INSTALL], "cannot install a guard region"))
+    out.push(Op::values(
+        nr::MADVISE,
+        &[start, len, MADV_GUARD_INSTALL],
+        "cannot install a guard region",
+    ))
 }
 
 /// Calls that give a filled area its advice, its locks and its name.
@@ -217,24 +246,38 @@ pub fn after_fill(a: &Spec, name: &[u8], out: &mut dyn OpSink) -> Result<(), Pla
         (f::VMA_MERGEABLE, MADV_MERGEABLE),
     ] {
         // Part of what MAP_DROPPABLE means.
-        let implied = a.has(f::VMA_DROPPABLE) && (flag == f::VMA_DONTDUMP || flag == f::VMA_WIPEONFORK);
+        let implied =
+            a.has(f::VMA_DROPPABLE) && (flag == f::VMA_DONTDUMP || flag == f::VMA_WIPEONFORK);
         if a.has(flag) && !implied {
-            out.push(Op::values(nr::MADVISE, &[a.start, a.len(), advice], "cannot set the advice of an area"))?;
+            out.push(Op::values(
+                nr::MADVISE,
+                &[a.start, a.len(), advice],
+                "cannot set the advice of an area",
+            ))?;
         }
     }
     if a.has(f::VMA_LOCKED) {
-        let flags = if a.has(f::VMA_LOCKONFAULT) { MLOCK_ONFAULT } else { 0 };
+        let flags = if a.has(f::VMA_LOCKONFAULT) {
+            MLOCK_ONFAULT
+        } else {
+            0
+        };
         let op = Op::values(nr::MLOCK2, &[a.start, a.len(), flags], "cannot lock memory");
         // It locks, then faults everything in, and says ENOMEM if some page cannot be (no access, a guard,
         // behind the end of the file). The flags are compared at the end.
-        out.push(Op { expect: Expect::Any, ..op })?;
+        out.push(Op {
+            expect: Expect::Any,
+            ..op
+        })?;
     }
     if !name.is_empty() && a.kind != f::VMA_FILE {
         let mut buf = [0; 256];
         for (to, from) in buf.iter_mut().zip(name.iter().take(255)) {
             *to = *from;
         }
-        let data = buf.get(..name.len().min(255).saturating_add(1)).unwrap_or(&[0]);
+        let data = buf
+            .get(..name.len().min(255).saturating_add(1))
+            .unwrap_or(&[0]);
         let args = [
             Arg::Value(PR_SET_VMA),
             Arg::Value(PR_SET_VMA_ANON_NAME),
@@ -244,7 +287,10 @@ pub fn after_fill(a: &Spec, name: &[u8], out: &mut dyn OpSink) -> Result<(), Pla
         ];
         // A kernel without CONFIG_ANON_VMA_NAME cannot; the name means nothing to the program.
         let op = Op::with_data(nr::PRCTL, &args, data, "cannot name an area");
-        out.push(Op { expect: Expect::Any, ..op })?;
+        out.push(Op {
+            expect: Expect::Any,
+            ..op
+        })?;
     }
     Ok(())
 }
@@ -252,7 +298,11 @@ pub fn after_fill(a: &Spec, name: &[u8], out: &mut dyn OpSink) -> Result<(), Pla
 /// The last calls about an area: after them nothing can be changed.
 pub fn seal(a: &Spec, out: &mut dyn OpSink) -> Result<(), PlanError> {
     if a.has(f::VMA_SEALED) && a.kind != f::VMA_SPECIAL {
-        out.push(Op::values(nr::MSEAL, &[a.start, a.len(), 0], "cannot seal an area"))?;
+        out.push(Op::values(
+            nr::MSEAL,
+            &[a.start, a.len(), 0],
+            "cannot seal an area",
+        ))?;
     }
     Ok(())
 }
@@ -280,7 +330,9 @@ pub fn mm_map(
     if auxv_len > AUXV_MAX {
         return Err(PlanError::Impossible("the auxiliary vector is too long"));
     }
-    let auxv_at = scratch.checked_add(MM_MAP as u64).ok_or(PlanError::Impossible("no scratch memory"))?;
+    let auxv_at = scratch
+        .checked_add(MM_MAP as u64)
+        .ok_or(PlanError::Impossible("no scratch memory"))?;
     let addresses = [
         mm.start_code,
         mm.end_code,
@@ -297,7 +349,10 @@ pub fn mm_map(
         // CAST: at most 1024; the high half is the descriptor.
         auxv_len as u64 | u64::from(exe_fd.unwrap_or(u32::MAX)) << 32,
     ];
-    for (to, from) in data.chunks_exact_mut(8).zip(addresses.into_iter().chain(mm.auxv.iter())) {
+    for (to, from) in data
+        .chunks_exact_mut(8)
+        .zip(addresses.into_iter().chain(mm.auxv.iter()))
+    {
         for (t, f) in to.iter_mut().zip(from.to_le_bytes()) {
             *t = f;
         }
@@ -310,25 +365,42 @@ pub fn mm_map(
         Arg::Value(MM_MAP as u64),
         Arg::Value(0),
     ];
-    out.push(Op::with_data(nr::PRCTL, &args, used, "cannot set the executable and the layout of the process"))
+    out.push(Op::with_data(
+        nr::PRCTL,
+        &args,
+        used,
+        "cannot set the executable and the layout of the process",
+    ))
 }
 
 /// Calls about the process as a whole, after everything else but the seals.
 pub fn process(mm: &f::MmRecord<'_>, out: &mut dyn OpSink) -> Result<(), PlanError> {
     if mm.memory_merge != 0 {
-        out.push(Op::values(nr::PRCTL, &[PR_SET_MEMORY_MERGE, 1], "cannot enable the merging of equal pages"))?;
+        out.push(Op::values(
+            nr::PRCTL,
+            &[PR_SET_MEMORY_MERGE, 1],
+            "cannot enable the merging of equal pages",
+        ))?;
     }
     let future = match mm.lock_future {
         0 => return Ok(()),
         1 => MCL_FUTURE,
         _ => MCL_FUTURE | MCL_ONFAULT,
     };
-    out.push(Op::values(nr::MLOCKALL, &[future], "cannot lock future memory"))
+    out.push(Op::values(
+        nr::MLOCKALL,
+        &[future],
+        "cannot lock future memory",
+    ))
 }
 
 /// The call that closes a descriptor which was only needed for another call.
 pub fn close(fd: u32, out: &mut dyn OpSink) -> Result<(), PlanError> {
-    out.push(Op::values(nr::CLOSE, &[fd.into()], "cannot close a descriptor"))
+    out.push(Op::values(
+        nr::CLOSE,
+        &[fd.into()],
+        "cannot close a descriptor",
+    ))
 }
 
 #[cfg(test)]
@@ -358,30 +430,87 @@ mod tests {
     }
 
     fn anon(flags: u64) -> Spec {
-        Spec { start: 0x1000, end: 0x3000, prot: 3, flags, kind: f::VMA_ANON, ..Spec::default() }
+        Spec {
+            start: 0x1000,
+            end: 0x3000,
+            prot: 3,
+            flags,
+            kind: f::VMA_ANON,
+            ..Spec::default()
+        }
     }
 
     #[test]
     fn an_area_is_created_with_its_final_protection_and_type() {
         let m = mapping(&anon(f::VMA_GROWSDOWN | f::VMA_NORESERVE)).unwrap();
         assert_eq!((m.prot, m.flags, m.source), (3, 0x4122, Source::Anonymous));
-        let m = mapping(&anon(f::VMA_DROPPABLE | f::VMA_WIPEONFORK | f::VMA_DONTDUMP)).unwrap();
+        let m = mapping(&anon(
+            f::VMA_DROPPABLE | f::VMA_WIPEONFORK | f::VMA_DONTDUMP,
+        ))
+        .unwrap();
         assert_eq!(m.flags, MAP_DROPPABLE | MAP_ANONYMOUS);
-        let file = |flags| Spec { kind: f::VMA_FILE, object: 7, flags, ..anon(0) };
-        assert_eq!(mapping(&file(0)).unwrap().source, Source::File { id: 7, write: false });
+        let file = |flags| Spec {
+            kind: f::VMA_FILE,
+            object: 7,
+            flags,
+            ..anon(0)
+        };
+        assert_eq!(
+            mapping(&file(0)).unwrap().source,
+            Source::File {
+                id: 7,
+                write: false
+            }
+        );
         let m = mapping(&file(f::VMA_SHARED)).unwrap();
-        assert_eq!((m.flags, m.source), (MAP_SHARED, Source::File { id: 7, write: false }));
-        assert_eq!(mapping(&file(f::VMA_SHARED | f::VMA_MAYWRITE)).unwrap().source, Source::File { id: 7, write: true });
+        assert_eq!(
+            (m.flags, m.source),
+            (
+                MAP_SHARED,
+                Source::File {
+                    id: 7,
+                    write: false
+                }
+            )
+        );
+        assert_eq!(
+            mapping(&file(f::VMA_SHARED | f::VMA_MAYWRITE))
+                .unwrap()
+                .source,
+            Source::File { id: 7, write: true }
+        );
         // A private mapping never needs to write the file, whatever the record says.
-        assert_eq!(mapping(&file(f::VMA_MAYWRITE)).unwrap().source, Source::File { id: 7, write: false });
-        let shared = Spec { kind: f::VMA_SHARED_ANON, object: 2, flags: f::VMA_SHARED, ..anon(0) };
+        assert_eq!(
+            mapping(&file(f::VMA_MAYWRITE)).unwrap().source,
+            Source::File {
+                id: 7,
+                write: false
+            }
+        );
+        let shared = Spec {
+            kind: f::VMA_SHARED_ANON,
+            object: 2,
+            flags: f::VMA_SHARED,
+            ..anon(0)
+        };
         assert_eq!(mapping(&shared).unwrap().source, Source::Shared(2));
-        assert_eq!(mapping(&Spec { kind: f::VMA_SPECIAL, ..anon(0) }), None);
+        assert_eq!(
+            mapping(&Spec {
+                kind: f::VMA_SPECIAL,
+                ..anon(0)
+            }),
+            None
+        );
     }
 
     #[test]
     fn flags_that_no_area_can_have_are_refused() {
-        let file = |flags| Spec { kind: f::VMA_FILE, object: 7, flags, ..anon(0) };
+        let file = |flags| Spec {
+            kind: f::VMA_FILE,
+            object: 7,
+            flags,
+            ..anon(0)
+        };
         for good in [
             anon(f::VMA_GROWSDOWN | f::VMA_LOCKED),
             anon(f::VMA_DROPPABLE | f::VMA_WIPEONFORK | f::VMA_DONTDUMP | f::VMA_NORESERVE),
@@ -421,14 +550,28 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(possible_bounds(&good), Ok(()));
-        assert!(possible_bounds(&f::MmRecord { end_code: at, ..good }).is_err());
+        assert!(possible_bounds(&f::MmRecord {
+            end_code: at,
+            ..good
+        })
+        .is_err());
         assert!(possible_bounds(&f::MmRecord { brk: 0, ..good }).is_err());
-        assert!(possible_bounds(&f::MmRecord { env_end: f::limits::TASK_SIZE, ..good }).is_err());
+        assert!(possible_bounds(&f::MmRecord {
+            env_end: f::limits::TASK_SIZE,
+            ..good
+        })
+        .is_err());
     }
 
     #[test]
     fn only_memory_of_the_process_has_contents() {
-        let of = |kind, flags| contents(&Spec { kind, flags, ..anon(0) });
+        let of = |kind, flags| {
+            contents(&Spec {
+                kind,
+                flags,
+                ..anon(0)
+            })
+        };
         assert_eq!(of(f::VMA_ANON, 0), Contents::Private);
         assert_eq!(of(f::VMA_ANON, f::VMA_DROPPABLE), Contents::None);
         assert_eq!(of(f::VMA_FILE, 0), Contents::OverFile);
@@ -447,11 +590,28 @@ mod tests {
         thp_disable(0, &mut none).unwrap();
         assert_eq!(none.calls(), [], "done by MAP_STACK");
         let mut after = List::default();
-        after_fill(&anon(f::VMA_HUGEPAGE | f::VMA_DONTFORK | f::VMA_LOCKED | f::VMA_LOCKONFAULT), b"pool", &mut after).unwrap();
-        assert_eq!(after.calls(), [(nr::MADVISE, MADV_DONTFORK), (nr::MLOCK2, MLOCK_ONFAULT), (nr::PRCTL, 0x1000)]);
+        after_fill(
+            &anon(f::VMA_HUGEPAGE | f::VMA_DONTFORK | f::VMA_LOCKED | f::VMA_LOCKONFAULT),
+            b"pool",
+            &mut after,
+        )
+        .unwrap();
+        assert_eq!(
+            after.calls(),
+            [
+                (nr::MADVISE, MADV_DONTFORK),
+                (nr::MLOCK2, MLOCK_ONFAULT),
+                (nr::PRCTL, 0x1000)
+            ]
+        );
         assert_eq!(after.0[2].2, b"pool\0");
         let mut droppable = List::default();
-        after_fill(&anon(f::VMA_DROPPABLE | f::VMA_WIPEONFORK | f::VMA_DONTDUMP), b"", &mut droppable).unwrap();
+        after_fill(
+            &anon(f::VMA_DROPPABLE | f::VMA_WIPEONFORK | f::VMA_DONTDUMP),
+            b"",
+            &mut droppable,
+        )
+        .unwrap();
         assert_eq!(droppable.calls(), []);
     }
 
@@ -459,34 +619,59 @@ mod tests {
     fn thp_disable_keeps_its_flags() {
         let mut l = List::default();
         thp_disable(3, &mut l).unwrap();
-        assert_eq!(l.0[0].1[..3], [Arg::Value(PR_SET_THP_DISABLE), Arg::Value(1), Arg::Value(2)]);
+        assert_eq!(
+            l.0[0].1[..3],
+            [Arg::Value(PR_SET_THP_DISABLE), Arg::Value(1), Arg::Value(2)]
+        );
     }
 
     #[test]
     fn the_mm_map_has_the_layout_of_the_kernel() {
         let auxv = [33_u64, 0x7fff_0000, 0, 0];
-        let mm = f::MmRecord { id: 1, start_code: 0x1111, env_end: 0x2222, auxv: f::U64s::Native(&auxv), ..Default::default() };
+        let mm = f::MmRecord {
+            id: 1,
+            start_code: 0x1111,
+            env_end: 0x2222,
+            auxv: f::U64s::Native(&auxv),
+            ..Default::default()
+        };
         let mut l = List::default();
         mm_map(&mm, 0x5_0000, Some(9), &mut l).unwrap();
         let d = &l.0[0].2;
         let word = |i: usize| u64::from_le_bytes(d[i * 8..i * 8 + 8].try_into().unwrap());
         assert_eq!(d.len(), 104 + 32);
-        assert_eq!((word(0), word(10), word(11)), (0x1111, 0x2222, 0x5_0000 + 104));
+        assert_eq!(
+            (word(0), word(10), word(11)),
+            (0x1111, 0x2222, 0x5_0000 + 104)
+        );
         assert_eq!(word(12), 32 | 9 << 32);
         assert_eq!((word(13), word(14)), (33, 0x7fff_0000));
         assert_eq!(l.0[0].1[3], Arg::Value(104));
         mm_map(&mm, 0, None, &mut l).unwrap();
         assert_eq!(l.0[1].2[100..104], [0xff; 4]);
         let long = vec![1_u64; 129];
-        let mm = f::MmRecord { auxv: f::U64s::Native(&long), ..Default::default() };
-        assert!(matches!(mm_map(&mm, 0, None, &mut l), Err(PlanError::Impossible(_))));
+        let mm = f::MmRecord {
+            auxv: f::U64s::Native(&long),
+            ..Default::default()
+        };
+        assert!(matches!(
+            mm_map(&mm, 0, None, &mut l),
+            Err(PlanError::Impossible(_))
+        ));
     }
 
     #[test]
     fn seals_skip_what_the_kernel_made() {
         let mut l = List::default();
         seal(&anon(f::VMA_SEALED), &mut l).unwrap();
-        seal(&Spec { kind: f::VMA_SPECIAL, ..anon(f::VMA_SEALED) }, &mut l).unwrap();
+        seal(
+            &Spec {
+                kind: f::VMA_SPECIAL,
+                ..anon(f::VMA_SEALED)
+            },
+            &mut l,
+        )
+        .unwrap();
         assert_eq!(l.0.len(), 1);
     }
 }

@@ -66,10 +66,15 @@ const CLOSE_DEVICE: &str = "let the program close the device and unmap it before
 const UNMAP: &str = "let the program unmap it before the checkpoint";
 const NEXT_RELEASE: &str = "not supported in this release; run the program without it";
 
-const DEVICE: Reason = because("memory of a device is mapped, it cannot be stored", CLOSE_DEVICE);
+const DEVICE: Reason = because(
+    "memory of a device is mapped, it cannot be stored",
+    CLOSE_DEVICE,
+);
 const UNKNOWN: Reason = because("an area of a kind that this release does not know", UNMAP);
-const UPROBES: Reason =
-    because("a tracer has set breakpoints (uprobes) in the program", "stop the tracer (perf, bpftrace) and restart the program");
+const UPROBES: Reason = because(
+    "a tracer has set breakpoints (uprobes) in the program",
+    "stop the tracer (perf, bpftrace) and restart the program",
+);
 
 /// Classifies an area by its file (if any), whether it lacks `vm_ops`, and its special name (if any).
 pub fn backing(file: Option<&FileFacts<'_>>, anonymous: bool, special: Option<&[u8]>) -> Backing {
@@ -88,19 +93,31 @@ fn file_backing(f: &FileFacts<'_>, anonymous: bool) -> Backing {
     use Backing::{Anonymous, File, Refused, SharedAnonymous};
     if f.character {
         // A private mapping of /dev/zero is plain anonymous memory; a shared one has another file.
-        return if anonymous && f.rdev == DEV_ZERO { Anonymous } else { Refused(DEVICE) };
+        return if anonymous && f.rdev == DEV_ZERO {
+            Anonymous
+        } else {
+            Refused(DEVICE)
+        };
     }
     let no = |reason, remedy| Refused(because(reason, remedy));
     match f.magic {
         HUGETLBFS => no("huge pages of hugetlbfs are not kept", NEXT_RELEASE),
-        SECRETMEM => no("memory of memfd_secret is hidden from the kernel by design", UNMAP),
-        AIO_RING => no("asynchronous I/O (io_setup) is in use", "let the program call io_destroy before the checkpoint"),
-        ANON_INODE if f.path.starts_with(b"anon_inode:[io_uring]") => {
-            no("the rings of io_uring are mapped", "run the program without io_uring")
-        }
-        ANON_INODE if f.path.starts_with(b"anon_inode:[perf_event]") => {
-            no("a buffer of perf events is mapped", "stop profiling before the checkpoint")
-        }
+        SECRETMEM => no(
+            "memory of memfd_secret is hidden from the kernel by design",
+            UNMAP,
+        ),
+        AIO_RING => no(
+            "asynchronous I/O (io_setup) is in use",
+            "let the program call io_destroy before the checkpoint",
+        ),
+        ANON_INODE if f.path.starts_with(b"anon_inode:[io_uring]") => no(
+            "the rings of io_uring are mapped",
+            "run the program without io_uring",
+        ),
+        ANON_INODE if f.path.starts_with(b"anon_inode:[perf_event]") => no(
+            "a buffer of perf events is mapped",
+            "stop profiling before the checkpoint",
+        ),
         ANON_INODE => no("a kernel object is mapped that cannot be stored", UNMAP),
         TMPFS if f.internal => {
             if f.path.starts_with(b"/memfd:") {
@@ -110,13 +127,17 @@ fn file_backing(f: &FileFacts<'_>, anonymous: bool) -> Backing {
             } else if f.private && f.path == b"/dev/zero (deleted)" {
                 SharedAnonymous
             } else {
-                no("memory of a kernel object (graphics buffer, shared memory) is mapped", CLOSE_DEVICE)
+                no(
+                    "memory of a kernel object (graphics buffer, shared memory) is mapped",
+                    CLOSE_DEVICE,
+                )
             }
         }
         _ if !f.regular || anonymous => Refused(DEVICE),
-        _ if f.unlinked => {
-            no("the mapped file has been deleted or replaced", "restart the program, so that it maps the present file")
-        }
+        _ if f.unlinked => no(
+            "the mapped file has been deleted or replaced",
+            "restart the program, so that it maps the present file",
+        ),
         _ => File,
     }
 }
@@ -127,15 +148,31 @@ const fn rule(mask: u64, reason: &'static str, remedy: &'static str) -> (u64, Re
 
 const RULES: [(u64, Reason); 6] = [
     (vm::IO | vm::PFNMAP | vm::MIXEDMAP, DEVICE),
-    rule(vm::HUGETLB, "huge pages of hugetlbfs are not kept", NEXT_RELEASE),
+    rule(
+        vm::HUGETLB,
+        "huge pages of hugetlbfs are not kept",
+        NEXT_RELEASE,
+    ),
     rule(
         vm::UFFD_MISSING | vm::UFFD_WP | vm::UFFD_MINOR | vm::UFFD_RWP,
         "page faults of this area are handled by userfaultfd",
         "let the program unregister it before the checkpoint",
     ),
-    rule(vm::SHADOW_STACK, "a shadow stack (CET) is in use", "run the program without it: GLIBC_TUNABLES=glibc.cpu.x86_shstk=off"),
-    rule(vm::PKEY, "a memory protection key is in use", "run the program without pkey_mprotect or execute-only memory"),
-    rule(vm::DONTEXPAND, "a driver has mapped this area", CLOSE_DEVICE),
+    rule(
+        vm::SHADOW_STACK,
+        "a shadow stack (CET) is in use",
+        "run the program without it: GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+    ),
+    rule(
+        vm::PKEY,
+        "a memory protection key is in use",
+        "run the program without pkey_mprotect or execute-only memory",
+    ),
+    rule(
+        vm::DONTEXPAND,
+        "a driver has mapped this area",
+        CLOSE_DEVICE,
+    ),
 ];
 
 /// Flags that are kept, or that the kernel sets by itself.
@@ -166,7 +203,11 @@ const KNOWN: u64 = vm::READ
     | vm::SEALED;
 
 /// Why an area cannot be kept: calls `tell` once per reason, not at all if it can.
-pub fn refusals<E>(flags: u64, backing: Backing, mut tell: impl FnMut(Reason) -> Result<(), E>) -> Result<(), E> {
+pub fn refusals<E>(
+    flags: u64,
+    backing: Backing,
+    mut tell: impl FnMut(Reason) -> Result<(), E>,
+) -> Result<(), E> {
     if backing == Backing::Special {
         return Ok(());
     }
@@ -200,7 +241,11 @@ pub fn refusals<E>(flags: u64, backing: Backing, mut tell: impl FnMut(Reason) ->
         Backing::Anonymous => shared || flags & vm::MAYREAD == 0,
         _ => !shared && flags & vm::MAYWRITE == 0,
     };
-    if odd { tell(UNKNOWN) } else { Ok(()) }
+    if odd {
+        tell(UNKNOWN)
+    } else {
+        Ok(())
+    }
 }
 
 /// `kind` of the record.
@@ -216,7 +261,11 @@ pub fn record_kind(backing: Backing) -> u64 {
 /// `prot` of the record.
 pub fn record_prot(flags: u64) -> u64 {
     let mut prot = 0;
-    for (bit, to) in [(vm::READ, f::PROT_READ), (vm::WRITE, f::PROT_WRITE), (vm::EXEC, f::PROT_EXEC)] {
+    for (bit, to) in [
+        (vm::READ, f::PROT_READ),
+        (vm::WRITE, f::PROT_WRITE),
+        (vm::EXEC, f::PROT_EXEC),
+    ] {
         if flags & bit != 0 {
             prot |= to;
         }
@@ -291,18 +340,48 @@ mod tests {
     }
 
     fn shmem(path: &[u8], private: bool) -> Backing {
-        backing(Some(&FileFacts { magic: TMPFS, internal: true, private, regular: true, path, ..Default::default() }), false, None)
+        backing(
+            Some(&FileFacts {
+                magic: TMPFS,
+                internal: true,
+                private,
+                regular: true,
+                path,
+                ..Default::default()
+            }),
+            false,
+            None,
+        )
     }
 
     #[test]
     fn plain_memory_and_files_are_kept() {
         assert_eq!(backing(None, true, None), Backing::Anonymous);
         assert_eq!(reasons(RW | vm::ACCOUNT, Backing::Anonymous), [""; 0]);
-        let lib = FileFacts { magic: 0xef53, regular: true, path: b"/lib/libc.so", ..Default::default() };
+        let lib = FileFacts {
+            magic: 0xef53,
+            regular: true,
+            path: b"/lib/libc.so",
+            ..Default::default()
+        };
         assert_eq!(backing(Some(&lib), false, None), Backing::File);
-        assert_eq!(reasons(vm::READ | vm::EXEC | vm::MAYREAD | vm::MAYWRITE | vm::MAYEXEC, Backing::File), [""; 0]);
-        assert_eq!(shmem(b"/dev/zero (deleted)", true), Backing::SharedAnonymous);
-        let zero = FileFacts { character: true, rdev: DEV_ZERO, path: b"/dev/zero", ..Default::default() };
+        assert_eq!(
+            reasons(
+                vm::READ | vm::EXEC | vm::MAYREAD | vm::MAYWRITE | vm::MAYEXEC,
+                Backing::File
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            shmem(b"/dev/zero (deleted)", true),
+            Backing::SharedAnonymous
+        );
+        let zero = FileFacts {
+            character: true,
+            rdev: DEV_ZERO,
+            path: b"/dev/zero",
+            ..Default::default()
+        };
         assert_eq!(backing(Some(&zero), true, None), Backing::Anonymous);
     }
 
@@ -311,12 +390,21 @@ mod tests {
         for name in [b"[vdso]".as_slice(), b"[vvar]", b"[vvar_vclock]"] {
             assert_eq!(backing(None, false, Some(name)), Backing::Special);
         }
-        assert_eq!(reasons(vm::READ | vm::IO | vm::PFNMAP | vm::DONTEXPAND, Backing::Special), [""; 0]);
+        assert_eq!(
+            reasons(
+                vm::READ | vm::IO | vm::PFNMAP | vm::DONTEXPAND,
+                Backing::Special
+            ),
+            [""; 0]
+        );
     }
 
     #[test]
     fn everything_else_is_refused_and_named() {
-        assert_eq!(backing(None, false, Some(b"[uprobes]")), Backing::Refused(UPROBES));
+        assert_eq!(
+            backing(None, false, Some(b"[uprobes]")),
+            Backing::Refused(UPROBES)
+        );
         assert_eq!(backing(None, false, None), Backing::Refused(UNKNOWN));
         let cases: [(u64, bool, &[u8], &str); 9] = [
             (TMPFS, true, b"/memfd:x (deleted)", "memfd"),
@@ -330,33 +418,87 @@ mod tests {
             (ANON_INODE, true, b"anon_inode:bpf-map", "kernel object"),
         ];
         for (magic, internal, path, word) in cases {
-            let f = FileFacts { magic, internal, regular: true, path, ..Default::default() };
-            let Backing::Refused(r) = backing(Some(&f), false, None) else { panic!("{word} was not refused") };
+            let f = FileFacts {
+                magic,
+                internal,
+                regular: true,
+                path,
+                ..Default::default()
+            };
+            let Backing::Refused(r) = backing(Some(&f), false, None) else {
+                panic!("{word} was not refused")
+            };
             assert!(r.reason.contains(word), "{} does not say {word}", r.reason);
         }
-        let gone = FileFacts { regular: true, unlinked: true, path: b"/x (deleted)", ..Default::default() };
-        let Backing::Refused(r) = backing(Some(&gone), false, None) else { panic!() };
+        let gone = FileFacts {
+            regular: true,
+            unlinked: true,
+            path: b"/x (deleted)",
+            ..Default::default()
+        };
+        let Backing::Refused(r) = backing(Some(&gone), false, None) else {
+            panic!()
+        };
         assert!(r.reason.contains("deleted"));
     }
 
     #[test]
     fn a_device_is_told_once_and_unknown_flags_are_refused() {
-        assert_eq!(reasons(vm::READ | vm::IO | vm::PFNMAP | vm::DONTEXPAND, Backing::Refused(DEVICE)).len(), 1);
-        assert_eq!(reasons(vm::READ | vm::IO | vm::PFNMAP | vm::DONTEXPAND, Backing::File).len(), 1);
-        assert_eq!(reasons(RW | vm::UFFD_WP | 1 << 32, Backing::Anonymous).len(), 2);
+        assert_eq!(
+            reasons(
+                vm::READ | vm::IO | vm::PFNMAP | vm::DONTEXPAND,
+                Backing::Refused(DEVICE)
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            reasons(
+                vm::READ | vm::IO | vm::PFNMAP | vm::DONTEXPAND,
+                Backing::File
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            reasons(RW | vm::UFFD_WP | 1 << 32, Backing::Anonymous).len(),
+            2
+        );
         assert_eq!(reasons(RW | 1 << 60, Backing::Anonymous), [UNKNOWN.reason]);
-        assert_eq!(reasons(RW | 1 << 23, Backing::File), [UNKNOWN.reason], "VM_SYNC");
-        assert_eq!(reasons(RW | vm::MAYSHARE, Backing::Anonymous), [UNKNOWN.reason]);
+        assert_eq!(
+            reasons(RW | 1 << 23, Backing::File),
+            [UNKNOWN.reason],
+            "VM_SYNC"
+        );
+        assert_eq!(
+            reasons(RW | vm::MAYSHARE, Backing::Anonymous),
+            [UNKNOWN.reason]
+        );
     }
 
     #[test]
     fn records_say_what_mmap_was_told() {
-        assert_eq!(record_prot(vm::READ | vm::EXEC | vm::MAYWRITE), f::PROT_READ | f::PROT_EXEC);
-        assert_eq!(record_flags(RW | vm::MAYSHARE | vm::SHARED, Backing::File), f::VMA_SHARED | f::VMA_MAYWRITE);
+        assert_eq!(
+            record_prot(vm::READ | vm::EXEC | vm::MAYWRITE),
+            f::PROT_READ | f::PROT_EXEC
+        );
+        assert_eq!(
+            record_flags(RW | vm::MAYSHARE | vm::SHARED, Backing::File),
+            f::VMA_SHARED | f::VMA_MAYWRITE
+        );
         // A shared mapping of a file that was opened for reading only.
-        assert_eq!(record_flags(vm::READ | vm::MAYREAD | vm::MAYSHARE, Backing::File), f::VMA_SHARED);
-        assert_eq!(record_flags(RW | vm::LOCKED | vm::LOCKONFAULT, Backing::Anonymous), f::VMA_LOCKED | f::VMA_LOCKONFAULT);
-        assert_eq!(record_flags(vm::READ | vm::DONTDUMP | vm::SEALED, Backing::Special), 0);
+        assert_eq!(
+            record_flags(vm::READ | vm::MAYREAD | vm::MAYSHARE, Backing::File),
+            f::VMA_SHARED
+        );
+        assert_eq!(
+            record_flags(RW | vm::LOCKED | vm::LOCKONFAULT, Backing::Anonymous),
+            f::VMA_LOCKED | f::VMA_LOCKONFAULT
+        );
+        assert_eq!(
+            record_flags(vm::READ | vm::DONTDUMP | vm::SEALED, Backing::Special),
+            0
+        );
         assert_eq!(record_pkey(RW | 5 << 32), 5);
     }
 }

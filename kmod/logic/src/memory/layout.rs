@@ -35,7 +35,11 @@ pub fn vdso(specials: impl Iterator<Item = Spec>, vdso: u64) -> Result<Option<Vd
             Some(_) => return Err(ODD_VDSO),
         };
         last_prot = s.prot;
-        group = Some(Vdso { start, code: s.start, end: s.end });
+        group = Some(Vdso {
+            start,
+            code: s.start,
+            end: s.end,
+        });
     }
     let Some(g) = group else { return Ok(None) };
     if last_prot != f::PROT_READ | f::PROT_EXEC || g.code != vdso || g.code == g.start {
@@ -63,7 +67,11 @@ pub fn hole(areas: impl Iterator<Item = Spec>, pages: u64) -> Option<(u64, u64)>
     let len = pages.checked_mul(PAGE)?;
     let mut from = HOLE_LOWEST;
     for a in areas {
-        let guard = if a.has(f::VMA_GROWSDOWN) { STACK_GUARD } else { HOLE_GUARD };
+        let guard = if a.has(f::VMA_GROWSDOWN) {
+            STACK_GUARD
+        } else {
+            HOLE_GUARD
+        };
         let end = from.checked_add(len)?;
         if end.checked_add(guard)? <= a.start {
             return Some((from, end));
@@ -102,7 +110,9 @@ pub fn uncovered(ranges: &[(u64, u64)], at: u64) -> u64 {
 /// Does a page at `addr` continue the run (`start`, `npages`, `zero`)?
 pub fn continues(run: (u64, u32, u32), addr: u64, zero: bool) -> bool {
     let (start, npages, is_zero) = run;
-    let end = u64::from(npages).checked_mul(PAGE).and_then(|len| start.checked_add(len));
+    let end = u64::from(npages)
+        .checked_mul(PAGE)
+        .and_then(|len| start.checked_add(len));
     end == Some(addr) && (is_zero != 0) == zero && npages < u32::MAX
 }
 
@@ -111,8 +121,14 @@ pub fn continues(run: (u64, u32, u32), addr: u64, zero: bool) -> bool {
 pub fn next_batch(data: u32, runs: u32) -> u32 {
     // Small rests are not worth a round.
     const LEAST: u32 = 16;
-    let room = f::limits::CHUNK_PAGES.saturating_sub(data).min(f::limits::CHUNK_RUNS.saturating_sub(runs));
-    if room < LEAST { 0 } else { room }
+    let room = f::limits::CHUNK_PAGES
+        .saturating_sub(data)
+        .min(f::limits::CHUNK_RUNS.saturating_sub(runs));
+    if room < LEAST {
+        0
+    } else {
+        room
+    }
 }
 
 #[cfg(test)]
@@ -121,22 +137,50 @@ mod tests {
     use std::{vec, vec::Vec};
 
     fn spec(start: u64, end: u64, prot: u64) -> Spec {
-        Spec { start, end, prot, kind: f::VMA_SPECIAL, ..Spec::default() }
+        Spec {
+            start,
+            end,
+            prot,
+            kind: f::VMA_SPECIAL,
+            ..Spec::default()
+        }
     }
 
     #[test]
     fn the_vdso_group_is_one_block_with_the_code_last() {
-        let ok = [spec(0x1000, 0x5000, 1), spec(0x5000, 0x7000, 1), spec(0x7000, 0x9000, 5)];
-        assert_eq!(vdso(ok.into_iter(), 0x7000), Ok(Some(Vdso { start: 0x1000, code: 0x7000, end: 0x9000 })));
+        let ok = [
+            spec(0x1000, 0x5000, 1),
+            spec(0x5000, 0x7000, 1),
+            spec(0x7000, 0x9000, 5),
+        ];
+        assert_eq!(
+            vdso(ok.into_iter(), 0x7000),
+            Ok(Some(Vdso {
+                start: 0x1000,
+                code: 0x7000,
+                end: 0x9000
+            }))
+        );
         assert_eq!(vdso([].into_iter(), 0), Ok(None));
-        assert_eq!(vdso([].into_iter(), 0x7000), Ok(None), "unmapped by the program");
+        assert_eq!(
+            vdso([].into_iter(), 0x7000),
+            Ok(None),
+            "unmapped by the program"
+        );
         assert!(vdso(ok.into_iter(), 0x8000).is_err(), "moved");
         let gap = [spec(0x1000, 0x5000, 1), spec(0x6000, 0x8000, 5)];
         assert!(vdso(gap.into_iter(), 0x6000).is_err());
         let writable = [spec(0x1000, 0x5000, 1), spec(0x5000, 0x7000, 7)];
         assert!(vdso(writable.into_iter(), 0x5000).is_err());
-        assert!(vdso([spec(0x1000, 0x5000, 5)].into_iter(), 0x1000).is_err(), "vvar removed");
-        let behind = [spec(0x1000, 0x2000, 1), spec(0x2000, 0x3000, 5), spec(0x3000, 0x4000, 1)];
+        assert!(
+            vdso([spec(0x1000, 0x5000, 5)].into_iter(), 0x1000).is_err(),
+            "vvar removed"
+        );
+        let behind = [
+            spec(0x1000, 0x2000, 1),
+            spec(0x2000, 0x3000, 5),
+            spec(0x3000, 0x4000, 1),
+        ];
         assert!(vdso(behind.into_iter(), 0x2000).is_err());
     }
 
@@ -145,13 +189,22 @@ mod tests {
         let pages = hole_pages(1);
         let len = pages * PAGE;
         assert_eq!(pages, 18);
-        assert_eq!(hole([].into_iter(), pages), Some((HOLE_LOWEST, HOLE_LOWEST + len)));
+        assert_eq!(
+            hole([].into_iter(), pages),
+            Some((HOLE_LOWEST, HOLE_LOWEST + len))
+        );
         let low = [spec(0x20000, 0x21000, 3), spec(0x40_0000, 0x50_0000, 5)];
         let (start, end) = hole(low.into_iter(), pages).unwrap();
         assert!(start >= 0x21000 + HOLE_GUARD && end + HOLE_GUARD <= 0x40_0000);
-        let stack = Spec { flags: f::VMA_GROWSDOWN, ..spec(0x10_0000, 0x20_0000, 3) };
+        let stack = Spec {
+            flags: f::VMA_GROWSDOWN,
+            ..spec(0x10_0000, 0x20_0000, 3)
+        };
         let (start, _) = hole([stack].into_iter(), pages).unwrap();
-        assert!(start > 0x20_0000, "the first megabyte is not 2 MiB away from the stack");
+        assert!(
+            start > 0x20_0000,
+            "the first megabyte is not 2 MiB away from the stack"
+        );
         let full = [spec(0x11000, TASK_SIZE, 0)];
         assert_eq!(hole(full.into_iter(), pages), None);
         let nearly = [spec(0x11000, TASK_SIZE - len - 2 * HOLE_GUARD, 0)];
@@ -172,7 +225,10 @@ mod tests {
                 }
             }
             let (start, end) = hole(areas.iter().copied(), 18).unwrap();
-            assert!(areas.iter().all(|a| a.end <= start || end <= a.start), "{mask:b}");
+            assert!(
+                areas.iter().all(|a| a.end <= start || end <= a.start),
+                "{mask:b}"
+            );
         }
     }
 
