@@ -231,7 +231,7 @@ impl Validator {
         ensure(self.chunks > 0 || first, "ORDER-1")?;
         match h.chunk_type {
             ChunkType::Meta if h.section == sections::STATS => {
-                ensure(phase != Phase::Pad && phase <= Phase::Tail, "ORDER-2")?;
+                ensure(phase <= Phase::Tail, "ORDER-2")?;
                 if phase == Phase::Tail {
                     seq = self.next_seq;
                 }
@@ -278,7 +278,7 @@ impl Validator {
                 phase = Phase::Page;
             }
             ChunkType::Index => {
-                ensure(phase != Phase::Pad && phase <= Phase::Index, "ORDER-2")?;
+                ensure(phase <= Phase::Index, "ORDER-2")?;
                 if phase == Phase::Index {
                     ensure(self.index_full, "INDEX-1")?;
                     seq = self.next_seq;

@@ -209,6 +209,12 @@ int main(int argc, char **argv)
         MUST(chdir("a folder") == 0);
         umask(0137);
     }
+    if (!strcmp(mode, "caps")) {
+        /* Root with fewer rights: some capabilities out of the bounding set, one securebit, one ambient. */
+        for (int cap = 20; cap < 26; cap++)
+            MUST(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0);
+        MUST(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) == 0);
+    }
     pthread_barrier_init(&set_up, NULL, threads);
     pthread_t handles[8];
     for (int k = 1; k < threads; k++)
@@ -222,12 +228,6 @@ int main(int argc, char **argv)
         MUST(setresgid(1001, 1001, 1002) == 0);
         MUST(setresuid(1001, 1001, 1002) == 0);
         prctl(PR_SET_DUMPABLE, 1);
-    }
-    if (!strcmp(mode, "caps")) {
-        /* Root with fewer rights: some capabilities out of the bounding set, one securebit, one ambient. */
-        for (int cap = 20; cap < 26; cap++)
-            MUST(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0);
-        MUST(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) == 0);
     }
     struct snapshot before = take();
     ready();

@@ -63,6 +63,16 @@ static void trace_parent(void)
     ptrace(PTRACE_SEIZE, traced_tid, 0, 0);
 }
 
+static volatile int ending;
+
+static void *other_credentials(void *arg)
+{
+    syscall(SYS_setresuid, 1001, 1001, 1001);
+    for (;;)
+        rest(0.05);
+    return NULL;
+}
+
 static void *leaderless(void *arg)
 {
     for (;;)
@@ -211,8 +221,21 @@ static int make(const char *kind)
     if (!strcmp(kind, "namespace"))
         /* A thread in another network namespace than the rest of the process. */
         return unshare(CLONE_NEWNET);
-    if (!strcmp(kind, "shared-memory-process"))
-        return (int)syscall(SYS_clone, CLONE_VM | SIGCHLD, (char *)malloc(65536) + 65024, 0, 0, 0) ? 0 : (pause(), 0);
+    if (!strcmp(kind, "shared-memory-process")) {
+        /* A process of its own, no child of ours, in the same memory. It must not use the C library. */
+        long pid = syscall(SYS_clone, CLONE_VM | CLONE_PARENT | SIGCHLD, (char *)malloc(65536) + 65024, 0, 0, 0);
+        if (pid == 0) {
+            while (!ending)
+                __asm__ volatile("pause");
+            __asm__ volatile("syscall" ::"a"(SYS_exit), "D"(0) : "rcx", "r11", "memory");
+        }
+        return (int)pid;
+    }
+    if (!strcmp(kind, "credentials")) {
+        /* The C library would change all threads; one is changed by hand. */
+        pthread_t t;
+        return pthread_create(&t, NULL, other_credentials, NULL) ? -1 : 0;
+    }
     if (!strcmp(kind, "none"))
         return 0;
     say("FAIL unknown kind %s", kind);
@@ -246,5 +269,6 @@ int main(int argc, char **argv)
         close(fd);
         rest(0.05);
     }
+    ending = 1;
     return verdict();
 }

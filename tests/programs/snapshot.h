@@ -98,6 +98,9 @@ static inline struct snapshot snapshot_maps(void)
             }
             word += n;
         }
+        /* Shared memory without a file has an inode of its own, whose number says nothing. */
+        if (!strncmp(next.path, "/dev/zero (deleted)", 19))
+            next.inode = 1;
         /* The stack may have grown since. */
         if (!strcmp(next.path, "[stack]"))
             next.from = 0;

@@ -37,7 +37,7 @@ record! {
         13 xsave_size: u64 Dec;
         /// Program and version that wrote the image.
         14 writer: text None;
-        /// CRC-32 of the vDSO code: equal means the addresses in it are valid.
+        /// Not used in this release, 0: see `vdso_crc` of record `mm`.
         15 vdso_crc: u64 Hex;
         /// 1 if the process was in a time namespace other than the initial one.
         16 in_timens: u64 Dec;

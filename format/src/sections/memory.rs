@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! Section `memory`: the address space, its areas, and the files mapped into it.
 //!
-//! Preserved: layout, protection, contents of private and shared anonymous memory, advice, locks,
-//! protection keys. Not preserved: swap and residency, NUMA placement. Contents of file mappings come
-//! from the file, except pages that were written privately. Source: spec, "Section: memory".
+//! Preserved: layout, protection, contents of private and shared anonymous memory, advice, locks, guard
+//! ranges. Not preserved: swap and residency, NUMA placement, where later mappings will be put. Areas with
+//! a protection key are an obstacle in this release. Contents of file mappings come from the file, except
+//! pages that were written privately; droppable memory comes back empty. Source: spec, "Section: memory".
 
 use crate::record::record;
 
@@ -143,7 +144,7 @@ record! {
         7 object: u64 Dec;
         /// Name given with `PR_SET_VMA_ANON_NAME`, or `[vdso]`, `[vvar]`, …
         8 name: text None;
-        /// Protection key.
+        /// Protection key; 0, others are unsupported in this release.
         9 pkey: u64 Dec;
     }
 }

@@ -76,6 +76,9 @@ fn vma_record(v: &VmaRecord<'_>) -> Result {
         return Err(Error::unsupported("flag of a memory area"));
     }
     ensure(v.prot <= 7 && v.pkey <= 15, "MEMORY-5")?;
+    if v.pkey != 0 {
+        return Err(Error::unsupported("protection key of a memory area"));
+    }
     let shared = v.flags & VMA_SHARED != 0;
     let sound = match v.kind {
         VMA_ANON | VMA_SPECIAL => v.object == 0 && !shared,

@@ -150,8 +150,10 @@ fn containers(c: &mut Corpus) {
         limits.seq = 1;
         x.push(limits);
     });
-    c.chunks("ORDER-2 padding with nothing behind it", |x| {
-        x.retain(|c| &c.code != b"PAGE")
+    c.chunks("ORDER-2 metadata behind the padding", |x| {
+        let mut limits = x[8].clone();
+        limits.seq = 1;
+        x.insert(10, limits);
     });
     c.tail("ORDER-2 no index", |x| x.retain(|c| &c.code != b"INDX"));
     c.chunks("ORDER-3 sections descend", |x| x.swap(4, 5));
@@ -737,6 +739,9 @@ fn unsupported(c: &mut Corpus) {
     });
     model("unsupported flag of an area", &|x| {
         x.record(0x11, 2, 6).set(4, 131_072)
+    });
+    model("unsupported protection key", &|x| {
+        x.record(0x11, 2, 6).set(9, 1)
     });
     model("unsupported kind of open file", &|x| {
         x.record(0x12, 2, 2).set(1, 8)

@@ -48,7 +48,7 @@ fn image() -> Vec<Rec> {
                 u(0x207, FLAGS),
                 u(2696, DEC),
                 t("cr_core 0.1.0", NONE),
-                u(0x1234_5678, HEX),
+                u(0, HEX),
                 u(0, DEC),
             ],
         ),

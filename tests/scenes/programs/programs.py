@@ -7,7 +7,7 @@ import time
 from stage import scene
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "scripts")
-COMPRESS_KIB = int(os.environ.get("SCENES_COMPRESS_KIB", "6144"))
+COMPRESS_KIB = int(os.environ.get("SCENES_COMPRESS_KIB", "24576"))
 
 
 @scene("CPython with six threads goes on after kill and restart", 1)
@@ -63,7 +63,7 @@ def input_file(s):
 
 
 @scene("pigz in the middle of compressing gives bit-identical output over kill and restart", ("pigz", "-p", "4", "-9", "-c", "input"), timeout=240)
-@scene("zstd -T4 in the middle of compressing gives bit-identical output over kill and restart", ("zstd", "-q", "-T4", "-9", "-c", "input"), timeout=240)
+@scene("zstd -T4 in the middle of compressing gives bit-identical output over kill and restart", ("zstd", "-q", "-T4", "-11", "-c", "input"), timeout=240)
 def compress(s, command):
     input_file(s)
     begin = time.monotonic()
@@ -107,7 +107,7 @@ def sqlite(s):
         f.write(TRANSACTION.format(rows=rows))
     p = s.start("sqlite3", "file:base?vfs=unix-none", wait=None, stdin=open(s.path("script")))
     end = time.monotonic() + 30
-    while not os.path.exists(s.path("base-journal")) or p.log().count("PASS"):
+    while not os.path.exists(s.path("base-journal")):
         s.expect(time.monotonic() < end and p.popen.poll() is None, f"no transaction was seen: {p.tail()}")
         time.sleep(0.01)
     time.sleep(0.3)

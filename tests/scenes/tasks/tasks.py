@@ -199,6 +199,7 @@ NAMES = {
     "aio": "aio",
     "namespace": "namespace",
     "shared-memory-process": "memory",
+    "credentials": "credentials",
 }
 
 
@@ -212,6 +213,7 @@ NAMES = {
 @scene("an asynchronous I/O context is a named obstacle", "aio")
 @scene("a thread in another namespace is a named obstacle", "namespace")
 @scene("memory shared with another process is a named obstacle", "shared-memory-process")
+@scene("threads with different credentials are a named obstacle", "credentials")
 def obstacle(s, kind):
     named_obstacle(s, kind, NAMES[kind])
 

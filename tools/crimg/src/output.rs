@@ -96,6 +96,15 @@ pub fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
     table
 }
 
+/// Lets only column `flexible` be wrapped when the terminal is too narrow.
+pub fn wrap_only(table: &mut comfy_table::Table, flexible: usize) {
+    for (n, column) in table.column_iter_mut().enumerate() {
+        if n != flexible {
+            column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
 /// The lines of a table, without blanks at their ends.
 ///
 /// # Errors

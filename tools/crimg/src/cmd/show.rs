@@ -10,7 +10,7 @@ use crate::{
     output::Output,
     view::{self, generic::Schema},
 };
-use cr_format::{FILES, MEMORY, PIPES, SIGNALS, STATS, TASKS};
+use cr_format::{CREDS, FILES, LIMITS, MEMORY, PIPES, SIGNALS, STATS, TASKS};
 
 /// Show what an image contains: without options, a summary on one screen.
 ///
@@ -103,12 +103,24 @@ fn views(
     }
     for id in sections {
         gap(&mut first, out)?;
-        view::generic::section(image, schema, *id, out)?;
+        section(image, schema, *id, out)?;
     }
     if first {
         view::summary::summary(image, schema, out)?;
     }
     Ok(())
+}
+
+/// A section has its own view, or that of all records.
+fn section(image: &Image, schema: &Schema, id: u16, out: &mut Output) -> Result<(), Failure> {
+    match id {
+        // Leaves nothing out.
+        _ if view::strangers(image, id) > 0 => view::generic::section(image, schema, id, out),
+        PIPES => view::pipes::section(image, out),
+        CREDS => view::creds::section(image, out),
+        LIMITS => view::limits::section(image, out),
+        _ => view::generic::section(image, schema, id, out),
+    }
 }
 
 fn gap(first: &mut bool, out: &mut Output) -> Result<(), Failure> {

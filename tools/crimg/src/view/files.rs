@@ -6,12 +6,11 @@ use crate::{
     escape,
     load::Image,
     names, number,
-    output::{print, table, Output},
-    view::{all, first},
+    output::{print, table, wrap_only, Output},
+    view::{all, first, pipes::Pipes},
 };
 use cr_format::{
-    DescriptorRecord, EndRecord, FileRecord, FsRecord, PipeRecord, FILE_EXTERNAL, FILE_HANDLED,
-    FILE_REGULAR, PIPES,
+    DescriptorRecord, FileRecord, FsRecord, FILE_EXTERNAL, FILE_HANDLED, FILE_REGULAR, PIPES,
 };
 use std::collections::BTreeMap;
 
@@ -72,6 +71,7 @@ pub fn fds(image: &Image, out: &mut Output) -> Result<(), Failure> {
             what,
         ]);
     }
+    wrap_only(&mut rows, 5);
     print(&rows, out)
 }
 
@@ -88,37 +88,7 @@ fn what(f: &FileRecord<'_>, pipes: &Pipes<'_>) -> String {
     let path = escape::text(f.path);
     match f.kind {
         FILE_EXTERNAL => escape::text(f.description),
-        FILE_HANDLED => match pipes.of(f.id) {
-            Some(p) if !p.fifo_path.is_empty() => {
-                format!("FIFO {} with {}", escape::text(p.fifo_path), fill(p))
-            }
-            Some(p) => format!("pipe {} with {}", p.id, fill(p)),
-            None => path,
-        },
+        FILE_HANDLED => pipes.describe(f.id).unwrap_or(path),
         _ => path,
-    }
-}
-
-fn fill(p: &PipeRecord<'_>) -> String {
-    format!("{} of {} unread", p.queued, number::size(p.capacity))
-}
-
-/// The pipes by open file.
-struct Pipes<'a> {
-    pipes: BTreeMap<u64, PipeRecord<'a>>,
-    ends: BTreeMap<u64, u64>,
-}
-
-impl<'a> Pipes<'a> {
-    fn new(image: &'a Image) -> Self {
-        Self {
-            pipes: all::<PipeRecord<'_>>(image)
-                .map(|p| (p.id.into(), p))
-                .collect(),
-            ends: all::<EndRecord>(image).map(|e| (e.file, e.pipe)).collect(),
-        }
-    }
-    fn of(&self, file: u32) -> Option<&PipeRecord<'a>> {
-        self.pipes.get(self.ends.get(&file.into())?)
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     escape,
     load::{Image, PageRun},
     names, number,
-    output::{print, table, Output},
+    output::{print, table, wrap_only, Output},
     view::all,
 };
 use cr_format::{
@@ -28,15 +28,7 @@ pub fn maps(image: &Image, out: &mut Output) -> Result<(), Failure> {
         .copied()
         .collect();
     runs.sort_by_key(|r| r.start);
-    let mut rows = table([
-        "ADDRESSES",
-        "SIZE",
-        "PROT",
-        "STORED",
-        "ZERO",
-        "WHAT",
-        "FLAGS",
-    ]);
+    let mut rows = table(["ADDRESSES", "SIZE", "PROT", "STORED", "ZERO", "WHAT"]);
     for column in [1, 3, 4] {
         if let Some(column) = rows.column_mut(column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
@@ -51,9 +43,9 @@ pub fn maps(image: &Image, out: &mut Output) -> Result<(), Failure> {
             number::size(stored * PAGE),
             number::size(zero * PAGE),
             what(&vma, &files),
-            names::vma_flags(vma.flags),
         ]);
     }
+    wrap_only(&mut rows, 5);
     print(&rows, out)
 }
 
@@ -72,18 +64,21 @@ fn pages(runs: &[PageRun], vma: &VmaRecord<'_>) -> (u64, u64) {
     (stored, zero)
 }
 
+/// What the area maps, and its flags.
 fn what(vma: &VmaRecord<'_>, files: &BTreeMap<u64, MappedFileRecord<'_>>) -> String {
     let name = escape::text(vma.name);
-    match vma.kind {
+    let what = match vma.kind {
         VMA_FILE => match files.get(&vma.object) {
             Some(file) if vma.offset == 0 => escape::text(file.path),
             Some(file) => format!("{} +{:#x}", escape::text(file.path), vma.offset),
             None => format!("file {} (not in the image)", vma.object),
         },
-        VMA_SHARED_ANON => format!("shared memory {} {name}", vma.object)
-            .trim_end()
-            .to_owned(),
+        VMA_SHARED_ANON => format!("shared memory {} {name}", vma.object),
         VMA_ANON | VMA_SPECIAL => name,
         kind => format!("kind {kind} {name}"),
+    };
+    match names::vma_flags(vma.flags).as_str() {
+        "" => what.trim_end().to_owned(),
+        flags => format!("{what} ({flags})").trim_start().to_owned(),
     }
 }

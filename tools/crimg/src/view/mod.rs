@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! What people see: one file per resource word, `summary` for all of them, `generic` for any section.
 
+pub mod creds;
 pub mod files;
 pub mod generic;
+pub mod limits;
 pub mod memory;
+pub mod pipes;
 pub mod signals;
 pub mod summary;
 pub mod tasks;
