@@ -17,7 +17,11 @@ use crate::{
 };
 
 use cr_format::sections as words;
-use crkit::{bindings as b, Obstacle, RecordBuf, sys::file::FileRef};
+use crkit::{
+    bindings as b,
+    sys::{file::FileRef, task::TaskRef},
+    Obstacle, RecordBuf,
+};
 use kernel::{new_mutex, prelude::*, str::CString, sync::Arc, sync::Mutex};
 
 const KNOWN_FLAGS: u32 =
@@ -226,7 +230,7 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
     if leader.is_kernel_thread() {
         return Err(s.fail(EINVAL, "core", b"this is a kernel thread", "only processes of user space can be checkpointed"));
     }
-    if leader.has_ended() && leader.live_threads() > 0 {
+    if leader.has_ended() && !leader.is_dying() && leader.live_threads() > 0 {
         let o = Obstacle::new(
             "tasks",
             b"main thread",
@@ -294,8 +298,8 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
     *s.checkpoint.lock() = Some(op.clone());
     arg.threads = op.task_count();
 
-    landlock_obstacles(s, &op)?;
-    collect(s, &op)?;
+    let r = landlock_obstacles(s, &op).and_then(|()| collect(s, &op));
+    unless_killed(s, &op, r)?;
     arg.obstacles = s.report.obstacles();
     if arg.obstacles > 0 {
         return if dry { Ok(()) } else { Err(EOPNOTSUPP) };
@@ -303,7 +307,17 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
     let Some(file) = file else { return Ok(()) };
     let r = write_image(s, &op, file, arg);
     *op.output.lock() = None;
-    r
+    unless_killed(s, &op, r)
+}
+
+/// Puts the true cause in place of an error that only follows from the death of the process.
+fn unless_killed(s: &Session, op: &CheckpointOp, r: Result) -> Result {
+    match r {
+        Err(e) if e != EINTR && e != ESRCH && !op.freeze.intact() => {
+            Err(s.fail(ESRCH, "core", b"the process was killed during the checkpoint", ""))
+        }
+        r => r,
+    }
 }
 
 /// Ends with one obstacle that is known before the process could be frozen.
@@ -337,6 +351,8 @@ fn write_image(s: &Arc<Session>, op: &CheckpointOp, file: FileRef, arg: &mut cr_
     let mut out = Output::new(file)?;
     let io = |e: Error| match e {
         EINTR => EINTR,
+        // No file operation that works on kernel memory: /dev/full and the like.
+        EINVAL => s.fail(EIO, "core", b"the image cannot be written: the kernel cannot write into this kind of file", "write into a file, a pipe or a socket"),
         ENOSPC => s.fail(ENOSPC, "core", b"the image cannot be written: no space left", "free some space or write elsewhere"),
         e => s.fail(e, "core", b"the image cannot be written", "check the output file"),
     };
@@ -389,7 +405,7 @@ fn image_section(op: &CheckpointOp) -> Result {
     // SAFETY: static strings of init_utsname; the host name of the caller may change under us, which
     // gives a mixture at worst, always terminated.
     let text = |p: *const u8| unsafe { core::ffi::CStr::from_ptr(p.cast()) }.to_bytes();
-    let xsave = op.freeze.tasks().first().map_or(0, |t| t.task.as_ref().regset_size(crkit::sys::task::NT_X86_XSTATE));
+    let xsave = TaskRef::current().regset_size(crkit::sys::task::NT_X86_XSTATE);
     let mut buf = RecordBuf::new();
     // SAFETY: no requirements for the shims.
     let (release, version, machine, host, xfeatures) = unsafe {
@@ -420,17 +436,11 @@ fn image_section(op: &CheckpointOp) -> Result {
         let c = op.collected.lock();
         for section in c.sections.iter() {
             let Some(u) = c.used.iter().find(|u| u.ops().section == section.id) else { continue };
-            let mut module: [u8; 64] = [0; 64];
-            let mut len = 0usize;
-            for (to, from) in module.iter_mut().zip(Iterator::chain(b"cr_".iter(), u.word())) {
-                *to = *from;
-                len = len.saturating_add(1);
-            }
             buf.push(&cr_format::SectionRecord {
                 id: section.id.into(),
                 word: u.word(),
                 critical: 1,
-                module: module.get(..len).unwrap_or(&[]),
+                module: u.module(),
                 version: 1,
             })?;
             schema.extend(u.schema())?;

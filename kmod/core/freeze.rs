@@ -150,6 +150,13 @@ impl OwnedTask {
         f.fields().exit_state != 0 || f.fields().flags & b::CR_PF_EXITING != 0
     }
 
+    /// Is the whole process on its way out, by exit_group or a fatal signal?
+    pub(crate) fn is_dying(&self) -> bool {
+        let signal = self.as_ref().fields().signal;
+        // SAFETY: a task's signal struct lives as long as the task; a word read.
+        !signal.is_null() && unsafe { (*signal).flags } & b::CR_SIGNAL_GROUP_EXIT != 0
+    }
+
     /// Threads of the process that have not ended.
     pub(crate) fn live_threads(&self) -> u32 {
         // SAFETY: live; a null list only counts.

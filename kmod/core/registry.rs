@@ -43,6 +43,15 @@ fn word_of(ops: &b::cr_extension_ops) -> &[u8] {
     unsafe { CoreCStr::from_ptr(ops.word.cast()) }.to_bytes()
 }
 
+/// Name of the module that contains a table.
+fn module_of(ops: &b::cr_extension_ops) -> &[u8] {
+    // SAFETY: a registered table's owner is the module that contains it, or null for built-in code.
+    let Some(owner) = (unsafe { ops.owner.as_ref() }) else { return b"" };
+    // SAFETY: the name is an array of bytes, terminated within.
+    let name = unsafe { core::slice::from_raw_parts(owner.name.as_ptr().cast::<u8>(), owner.name.len()) };
+    name.split(|c| *c == 0).next().unwrap_or(b"")
+}
+
 /// Registers a table.
 ///
 /// # Safety
@@ -91,10 +100,7 @@ pub(crate) fn info(index: u32, out: &mut cr_uapi::ExtensionInfo) -> Result {
     out.word = [0; 32];
     copy_text(&mut out.word, word_of(ops));
     out.module = [0; 64];
-    copy_text(&mut out.module, b"cr_");
-    if let Some(rest) = out.module.get_mut(3..) {
-        copy_text(rest, word_of(ops));
-    }
+    copy_text(&mut out.module, module_of(ops));
     Ok(())
 }
 
@@ -133,6 +139,11 @@ impl Used {
     /// Resource word as text for messages.
     pub(crate) fn word_str(&self) -> &str {
         core::str::from_utf8(self.word()).unwrap_or("?")
+    }
+
+    /// Name of its module.
+    pub(crate) fn module(&self) -> &[u8] {
+        module_of(self.ops())
     }
 
     /// Schema records of the extension.

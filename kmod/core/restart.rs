@@ -133,8 +133,14 @@ pub(crate) struct RestartOp {
     leader: Mutex<Option<OwnedTask>>,
     #[pin]
     queue: Mutex<Queue>,
+    /// Threads wait here.
     #[pin]
     wq: WaitQueue,
+    /// The coordinator waits here.
+    #[pin]
+    server: WaitQueue,
+    /// Thread ids in ascending order with the numbers of their threads.
+    order: crkit::sys::once::Once<KVec<(u32, u32)>>,
     mm: AtomicUsize,
     stub: AtomicU64,
     device_fd: AtomicU32,
@@ -171,6 +177,7 @@ impl RestartOp {
             }
         }
         self.wq.wake_all();
+        self.server.wake_all();
         e
     }
 
@@ -185,6 +192,13 @@ impl RestartOp {
         self.failure().map_or(Ok(()), Err)
     }
 
+    /// Number of the thread with this id.
+    fn index_of(&self, tid: u32) -> Option<u32> {
+        let order = self.order.get()?;
+        let i = order.binary_search_by_key(&tid, |e| e.0).ok()?;
+        order.get(i).map(|e| e.1)
+    }
+
     fn threads(&self) -> &[Arc<Thread>] {
         self.threads.get().map_or(&[], |t| t)
     }
@@ -197,9 +211,16 @@ impl RestartOp {
     fn barrier(&self, i: usize) -> Result {
         let n = self.threads().len() as u32;
         let Some(b) = self.arrived.get(i) else { return Err(EINVAL) };
-        b.fetch_add(1, Ordering::AcqRel);
-        self.wq.wake_all();
+        self.count(b);
         self.wait_for(|| b.load(Ordering::Acquire) >= n)
+    }
+
+    /// One more thread has arrived; the last one wakes those that wait. Waking all of them each time
+    /// would cost as many context switches as the square of their number.
+    fn count(&self, arrived: &AtomicU32) {
+        if arrived.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= self.threads().len() as u32 {
+            self.wq.wake_all();
+        }
     }
 
     /// Waits for a condition, a failure, or a fatal signal.
@@ -324,6 +345,8 @@ fn load_image(s: &Arc<Session>, arg: &mut cr_uapi::Load) -> Result {
             leader <- new_mutex!(None),
             queue <- new_mutex!(Queue { ready: KVec::new(), present: false, gone: false }),
             wq <- WaitQueue::new(c"cr_restart", kernel::static_lock_class!()),
+                server <- WaitQueue::new(c"cr_coordinate", kernel::static_lock_class!()),
+                order: crkit::sys::once::Once::new(),
             mm: AtomicUsize::new(0),
             stub: AtomicU64::new(0),
             device_fd: AtomicU32::new(0),
@@ -479,6 +502,14 @@ fn begin(s: &Arc<Session>, op: &Arc<RestartOp>, arg: &cr_uapi::Restart, me: &Own
         )?;
         threads.push(t.into(), GFP_KERNEL)?;
     }
+    let mut order: KVec<(u32, u32)> = KVec::with_capacity(tids.len(), GFP_KERNEL)?;
+    for (i, tid) in tids.iter().enumerate() {
+        order.push((*tid, i as u32), GFP_KERNEL)?;
+    }
+    order.as_mut_slice().sort_unstable();
+    if op.order.set(order).is_err() {
+        return Err(EBUSY);
+    }
     op.queue.lock().ready.reserve(tids.len(), GFP_KERNEL)?;
     if op.threads.set(threads).is_err() || op.frozen_parts.set(core::mem::take(&mut *op.parts.lock())).is_err() {
         return Err(EBUSY);
@@ -577,9 +608,8 @@ pub(crate) fn step(s: &Arc<Session>, result: i64) -> Result<isize> {
         return Err(EPERM);
     }
     let tid = me.pid_vnr();
-    let index = op.threads().iter().position(|t| t.tid == tid);
-    let r = match index {
-        Some(i) => advance(s, &op, i as u32, result),
+    let r = match op.index_of(tid) {
+        Some(i) => advance(s, &op, i, result),
         None => Err(ESRCH),
     };
     match r {
@@ -599,8 +629,7 @@ fn advance(s: &Arc<Session>, op: &Arc<RestartOp>, index: u32, result: i64) -> Re
     let mut prev = result;
     if !t.entered.swap(true, Ordering::AcqRel) {
         *t.task.lock() = Some(OwnedTask::current());
-        op.entered.fetch_add(1, Ordering::AcqRel);
-        op.wq.wake_all();
+        op.count(&op.entered);
         prev = 0;
         if index > 0 {
             enter_threads(op, &t)?;
@@ -762,19 +791,17 @@ fn commit(s: &Arc<Session>, op: &Arc<RestartOp>, index: u32, t: &Arc<Thread>) ->
         // Room was reserved in `begin`.
         q.ready.push(index, GFP_KERNEL)?;
     }
-    op.wq.wake_all();
+    op.server.wake_all();
     // Completed by the coordinator when it is done with us, or on its way out.
     t.outside.wait_for_completion();
     op.check()?;
-    op.outside_done.fetch_add(1, Ordering::AcqRel);
-    op.wq.wake_all();
+    op.count(&op.outside_done);
     let n = op.threads().len() as u32;
     op.wait_for(|| op.outside_done.load(Ordering::Acquire) >= n)?;
     queue(work, commit_work, b::task_work_notify_mode_TWA_SIGNAL)?;
     // The stub may go only when every thread is in the kernel for good, with its work queued.
     let Some(last) = op.arrived.get(2) else { return Err(EINVAL) };
-    last.fetch_add(1, Ordering::AcqRel);
-    op.wq.wake_all();
+    op.count(last);
     if index > 0 {
         return op.wait_for(|| op.committed.load(Ordering::Acquire));
     }
@@ -809,7 +836,9 @@ unsafe extern "C" fn commit_work(cb: *mut b::callback_head) {
         let done = s.restart.lock().take();
         drop(done);
     }
-    w.op.wq.wake_all();
+    if w.op.is_finished() {
+        w.op.server.wake_all();
+    }
 }
 
 fn final_registers(s: &Session, w: &StepWork) {
@@ -861,7 +890,7 @@ fn serve(s: &Arc<Session>, op: &Arc<RestartOp>) -> Result {
     let begin = clocks::monotonic();
     loop {
         // Polls the leader's life: it may be killed from outside before it reaches us.
-        let woken = op.wq.wait(wait::INTERRUPTIBLE, Some((b::CR_HZ / 4) as usize), || {
+        let woken = op.server.wait(wait::INTERRUPTIBLE, Some((b::CR_HZ / 4) as usize), || {
             !op.queue.lock().ready.is_empty()
                 || op.failed.load(Ordering::Acquire) != 0
                 || op.is_finished()

@@ -334,6 +334,18 @@ struct sighand_struct *crs_lock_task_sighand(struct task_struct *t)
 	return s;
 }
 
+struct sighand_struct *crs_hold_task(struct task_struct *t)
+{
+	struct sighand_struct *s = crs_lock_task_sighand(t);
+
+	/* Every death of a parked task begins with one of these, set under siglock. */
+	if (s && ((t->signal->flags & SIGNAL_GROUP_EXIT) || t->signal->group_exec_task || (t->flags & PF_EXITING))) {
+		spin_unlock_irq(&s->siglock);
+		s = NULL;
+	}
+	return s;
+}
+
 int crs_sigpending_copy(struct sigpending *pending, struct kernel_siginfo *out, int max)
 {
 	struct sigqueue *q;
@@ -358,7 +370,7 @@ int crs_sharers(struct task_struct *p, int what, int *tgids, int max)
 		bool same = what == CRS_SHARE_SIGHAND ? rcu_access_pointer(t->sighand) == rcu_access_pointer(p->sighand) :
 			    what == CRS_SHARE_FILES ? READ_ONCE(t->files) == p->files : READ_ONCE(t->fs) == p->fs;
 
-		if (t->tgid == p->tgid || !same || (t->flags & PF_KTHREAD))
+		if (t->tgid == p->tgid || !same || !p->files || (t->flags & (PF_KTHREAD | PF_EXITING)))
 			continue;
 		if (n < max)
 			tgids[n] = task_tgid_vnr(t);
@@ -436,15 +448,19 @@ struct file *crs_mm_exe_file(struct mm_struct *mm)
 int crs_io_uring_active(struct task_struct *t)
 {
 #ifdef CONFIG_IO_URING
-	struct io_uring_task *tctx = t->io_uring;
-	int i;
+	struct io_uring_task *tctx;
+	int i, r = 0;
 
-	if (!tctx)
-		return 0;
-	for (i = 0; i < IO_RINGFD_REG_MAX; i++)
-		if (tctx->registered_rings[i])
-			return 1;
-	return !xa_empty(&tctx->xa);
+	/* Freed after a grace period when the task exits. */
+	rcu_read_lock();
+	tctx = READ_ONCE(t->io_uring);
+	if (tctx) {
+		r = !xa_empty(&tctx->xa);
+		for (i = 0; i < IO_RINGFD_REG_MAX; i++)
+			r |= !!tctx->registered_rings[i];
+	}
+	rcu_read_unlock();
+	return r;
 #else
 	return 0;
 #endif
@@ -462,10 +478,15 @@ int crs_io_uring_restricted(struct task_struct *t)
 int crs_perf_events(struct task_struct *t)
 {
 #ifdef CONFIG_PERF_EVENTS
-	struct perf_event_context *ctx = READ_ONCE(t->perf_event_ctxp);
+	struct perf_event_context *ctx;
+	int r;
 
-	/* A context that a task has had once stays until its exit; the frozen task keeps it alive. */
-	return ctx ? READ_ONCE(ctx->nr_events) : 0;
+	/* A context that a task has had once stays until its exit, and is freed after a grace period. */
+	rcu_read_lock();
+	ctx = READ_ONCE(t->perf_event_ctxp);
+	r = ctx ? READ_ONCE(ctx->nr_events) : 0;
+	rcu_read_unlock();
+	return r;
 #else
 	return 0;
 #endif
@@ -486,9 +507,17 @@ struct crs_sem_undo_list {
 int crs_sem_undo(struct task_struct *t)
 {
 #ifdef CONFIG_SYSVIPC
-	const struct crs_sem_undo_list *list = (const void *)t->sysvsem.undo_list;
+	struct sighand_struct *held = crs_hold_task(t);
+	const struct crs_sem_undo_list *list;
+	int r;
 
-	return list && !list_empty(&list->list_proc);
+	/* Freed when the last task of the process exits, which cannot begin while one is held. */
+	if (!held)
+		return 0;
+	list = (const void *)t->sysvsem.undo_list;
+	r = list && !list_empty(&list->list_proc);
+	crs_sigunlock(held);
+	return r;
 #else
 	return 0;
 #endif

@@ -114,6 +114,8 @@ int crs_task_dumpable(struct task_struct *t);		/* TASK_DUMPABLE_* */
 void crs_set_current_dumpable(int value);
 /* Locks siglock with interrupts off; NULL when the task has exited. Unlock with crs_sigunlock. */
 struct sighand_struct *crs_lock_task_sighand(struct task_struct *t);
+/* The same, and NULL also when t is dying: while it is held nobody can kill t, so that its stack stays. */
+struct sighand_struct *crs_hold_task(struct task_struct *t);
 /* siglock held: copies the first max queued signals, returns how many there are. */
 int crs_sigpending_copy(struct sigpending *pending, struct kernel_siginfo *out, int max);
 /* Other processes that share sighand, files or fs with t: fills tgids as the caller's namespace sees them. */

@@ -85,7 +85,8 @@ fn process(cx: &Checkpoint<'_>) -> Result {
 fn task(cx: &Checkpoint<'_>, t: &TaskRef<'_>, xstate: &mut [u8], cpus: &mut [u8]) -> Result {
     let f = t.fields();
     let tid = t.pid_vnr();
-    let mut regs = user_regs(t)?;
+    let (mut regs, got) = registers(t, xstate)?;
+    let xstate = xstate.get(..got).ok_or(EINVAL)?;
     let pending = sys::signal_pending(t);
     // CAST: signs only.
     if let Some(ax) = restart_interrupted(regs.orig_ax as i64, regs.ax as i64, pending) {
@@ -102,8 +103,6 @@ fn task(cx: &Checkpoint<'_>, t: &TaskRef<'_>, xstate: &mut [u8], cpus: &mut [u8]
         let remedy = "let the thread leave this state and try again";
         cx.obstacle(Obstacle { tid, address: regs.ip, ..Obstacle::new(crate::WORD, b"registers", reason, remedy) })?;
     }
-    let got = t.regset_get(NT_X86_XSTATE, xstate)?;
-    let xstate = xstate.get(..got).ok_or(EINVAL)?;
     let sched = sys::sched_attr(t);
     let pinned = sys::affinity(t, cpus);
     cx.emit(&TaskRecord {
@@ -140,13 +139,18 @@ fn task(cx: &Checkpoint<'_>, t: &TaskRef<'_>, xstate: &mut [u8], cpus: &mut [u8]
     })
 }
 
-/// `struct user_regs_struct` of a parked thread.
-fn user_regs(t: &TaskRef<'_>) -> Result<Regs> {
+/// `struct user_regs_struct` of a parked thread; its extended state into `xstate`, with the length.
+fn registers(t: &TaskRef<'_>, xstate: &mut [u8]) -> Result<(Regs, usize)> {
+    t.settle()?;
     let mut bytes = [0u8; REGS * 8];
-    if t.regset_get(NT_PRSTATUS, &mut bytes)? != bytes.len() {
+    let held = t.hold()?;
+    let got = held.regset_get(NT_PRSTATUS, &mut bytes)?;
+    let xgot = held.regset_get(NT_X86_XSTATE, xstate)?;
+    drop(held);
+    if got != bytes.len() {
         return Err(EINVAL);
     }
-    Regs::from_array(U64s::from_le_bytes(&bytes)).ok_or(EINVAL)
+    Ok((Regs::from_array(U64s::from_le_bytes(&bytes)).ok_or(EINVAL)?, xgot))
 }
 
 /// What the thread was interrupted in; puts the number of the original system call back.

@@ -22,13 +22,6 @@ struct Check {
 /// Questions about each thread.
 const THREAD: &[Check] = &[
     Check {
-        ask: b::crs_is_compat_task,
-        word: WORD,
-        object: b"32-bit or x32 program",
-        reason: "only 64-bit programs can be restarted",
-        remedy: "run a 64-bit build",
-    },
-    Check {
         ask: b::crs_shstk_enabled,
         word: WORD,
         object: b"shadow stack",
@@ -152,6 +145,7 @@ pub(crate) fn report(cx: &Checkpoint<'_>) -> Result {
     if flagged(b::CR_PF_MCE_PROCESS) || flagged(b::CR_PF_LOCAL_THROTTLE) {
         cx.note(WORD, b"PR_MCE_KILL and PR_SET_IO_FLUSHER settings are not kept")?;
     }
+    compat(cx)?;
     traced(cx)?;
     seccomp(cx)?;
     children(cx)?;
@@ -160,6 +154,18 @@ pub(crate) fn report(cx: &Checkpoint<'_>) -> Result {
     namespaces(cx)?;
     address_space(cx)?;
     terminal(cx)
+}
+
+fn compat(cx: &Checkpoint<'_>) -> Result {
+    for t in cx.tasks() {
+        if t.hold()?.is_compat() {
+            return cx.obstacle(Obstacle {
+                tid: t.pid_vnr(),
+                ..Obstacle::new(WORD, b"32-bit or x32 program", "only 64-bit programs can be restarted", "run a 64-bit build")
+            });
+        }
+    }
+    Ok(())
 }
 
 fn traced(cx: &Checkpoint<'_>) -> Result {
@@ -227,7 +233,10 @@ fn sharing(cx: &Checkpoint<'_>) -> Result {
     }
     let leader = cx.leader();
     let (files, fs) = (leader.fields().files, leader.fields().fs);
-    if let Some(t) = cx.tasks().find(|t| t.fields().files != files || t.fields().fs != fs) {
+    // A task that has been killed meanwhile has none; the checkpoint ends for that reason, not for this one.
+    let alive = |t: &TaskRef<'_>| !t.fields().files.is_null() && !t.fields().fs.is_null();
+    let own = |t: &TaskRef<'_>| t.fields().files != files || t.fields().fs != fs;
+    if let Some(t) = cx.tasks().find(|t| alive(&leader) && alive(t) && own(t)) {
         cx.obstacle(Obstacle {
             tid: t.pid_vnr(),
             ..Obstacle::new(
@@ -304,14 +313,6 @@ fn namespaces(cx: &Checkpoint<'_>) -> Result {
 
 fn address_space(cx: &Checkpoint<'_>) -> Result {
     let leader = cx.leader();
-    if leader.fields().exit_state != 0 {
-        cx.obstacle(Obstacle::new(
-            WORD,
-            b"main thread has ended",
-            "a process whose first thread has called pthread_exit cannot be restarted",
-            "let the main thread wait for the others instead",
-        ))?;
-    }
     if sys::ask(&leader, b::crs_dynamic_xfeatures) {
         cx.obstacle(Obstacle::new(
             WORD,

@@ -63,26 +63,39 @@ impl TaskRef<'_> {
         c
     }
 
-    /// The user registers as they were at the entry to the kernel.
-    pub fn regs(&self) -> &b::pt_regs {
-        // SAFETY: a live task's stack holds its pt_regs; a frozen one's do not change.
-        unsafe { &*b::crs_pt_regs(self.as_ptr()) }
-    }
-
-    /// Size in bytes of the regset with ELF note type `note`, 0 when there is none.
+    /// Size in bytes of the regset with ELF note type `note`, 0 when there is none: the same for all
+    /// 64-bit tasks, so it is asked of the current one.
     pub fn regset_size(&self, note: u32) -> usize {
-        self.regset(note).map_or(0, |rs| (rs.n as usize).saturating_mul(rs.size as usize))
+        TaskRef::current().regset(note).map_or(0, |rs| (rs.n as usize).saturating_mul(rs.size as usize))
     }
 
-    /// Reads the regset with ELF note type `note`; returns the bytes written into `out`.
+    /// Waits until a parked task has been switched out: its FPU registers and segment bases are then in
+    /// memory, and stay there until it goes back to user mode.
     ///
-    /// The task must be frozen (and therefore its FPU state in memory).
-    pub fn regset_get(&self, note: u32, out: &mut [u8]) -> Result<usize> {
-        let rs = self.regset(note).ok_or(ENODEV)?;
-        let len = u32::try_from(out.len()).map_err(|_| EINVAL)?;
-        // SAFETY: live, frozen task; `out` is valid for `len` bytes; regset_get zeroes what it does not fill.
-        let n = unsafe { b::regset_get(self.as_ptr(), rs, len, out.as_mut_ptr().cast()) };
-        if n < 0 { Err(Error::from_errno(n)) } else { Ok(n as usize) }
+    /// # Errors
+    /// `EINTR` when the caller is being killed.
+    pub fn settle(&self) -> Result {
+        // SAFETY: live task; the caller may sleep.
+        while unsafe { b::crs_task_on_cpu_acquire(self.as_ptr()) } != 0 {
+            // SAFETY: no requirements.
+            if unsafe { b::crs_fatal_signal_pending_current() } != 0 {
+                return Err(EINTR);
+            }
+            // SAFETY: may sleep.
+            unsafe { b::crs_cond_resched() };
+        }
+        Ok(())
+    }
+
+    /// Keeps a parked or stopped task from dying while its registers are read. Nothing may sleep meanwhile.
+    ///
+    /// # Errors
+    /// `ESRCH` when it is dying or dead: its kernel stack, where its registers are, may be gone.
+    pub fn hold(&self) -> Result<Held<'_>> {
+        // SAFETY: live task; we hold no lock that is taken under siglock.
+        let sighand = NonNull::new(unsafe { b::crs_hold_task(self.as_ptr()) }).ok_or(ESRCH)?;
+        // INVARIANT: locked by the shim, which has looked that the task is not dying.
+        Ok(Held { task: self, sighand })
     }
 
     /// Writes the regset with ELF note type `note`. Validated by the kernel's own code.
@@ -104,6 +117,49 @@ impl TaskRef<'_> {
             let view = &*b::task_user_regset_view(self.as_ptr());
             core::slice::from_raw_parts(view.regsets, view.n as usize).iter().find(|r| r.core_note_type == note)
         }
+    }
+}
+
+/// A parked task that cannot die.
+///
+/// # Invariants
+/// We hold the task's `siglock` with interrupts off, and since then it has not been dying. A fatal signal is
+/// only sent under that lock, so the task has its kernel stack until drop.
+pub struct Held<'t> {
+    task: &'t TaskRef<'t>,
+    sighand: NonNull<b::sighand_struct>,
+}
+
+impl Held<'_> {
+    /// The user registers as they were at the entry to the kernel.
+    pub fn regs(&self) -> &b::pt_regs {
+        // SAFETY: by the invariant the stack is there; a parked task's pt_regs do not change.
+        unsafe { &*b::crs_pt_regs(self.task.as_ptr()) }
+    }
+
+    /// Is it a 32-bit or x32 task?
+    pub fn is_compat(&self) -> bool {
+        // SAFETY: by the invariant the stack is there.
+        unsafe { b::crs_is_compat_task(self.task.as_ptr()) != 0 }
+    }
+
+    /// Reads the regset with ELF note type `note`; returns the bytes written into `out`.
+    ///
+    /// The task must have settled ([`TaskRef::settle`]).
+    pub fn regset_get(&self, note: u32, out: &mut [u8]) -> Result<usize> {
+        let rs = self.task.regset(note).ok_or(ENODEV)?;
+        let len = u32::try_from(out.len()).map_err(|_| EINVAL)?;
+        // SAFETY: parked task with a stack, state in memory; `out` is valid for `len` bytes; regset_get
+        // zeroes what it does not fill, and copies without sleeping.
+        let n = unsafe { b::regset_get(self.task.as_ptr(), rs, len, out.as_mut_ptr().cast()) };
+        if n < 0 { Err(Error::from_errno(n)) } else { Ok(n as usize) }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // SAFETY: locked by the type invariant.
+        unsafe { b::crs_sigunlock(self.sighand.as_ptr()) };
     }
 }
 

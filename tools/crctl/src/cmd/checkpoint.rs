@@ -21,6 +21,7 @@ use serde_json::json;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 /// Signals that must not happen while a process is frozen; an over-long file is an error, not a signal.
 const HELD: [libc::c_int; 4] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGXFSZ];
@@ -37,6 +38,7 @@ enum After {
 struct Done {
     answer: uapi::Checkpoint,
     frozen_ns: u64,
+    total_ns: u64,
     report: Report,
 }
 
@@ -74,6 +76,7 @@ fn write(
     signals: &Signals,
 ) -> Result<Done> {
     let pid = args.target.pid;
+    let begin = Instant::now();
     let keep = if after == After::Continued {
         0
     } else {
@@ -105,6 +108,8 @@ fn write(
     Ok(Done {
         answer,
         frozen_ns,
+        // Until now: syncing and renaming the image belong to it.
+        total_ns: u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
         report,
     })
 }
@@ -217,7 +222,7 @@ fn summarise(
             "image_bytes": answer.image_bytes,
             "pages": answer.pages,
             "frozen_ns": done.frozen_ns,
-            "total_ns": answer.total_ns,
+            "total_ns": done.total_ns,
             "after": word,
             "notes": notes_json(&done.report.notes),
         });
@@ -234,7 +239,7 @@ fn summarise(
         say::count(answer.threads.into(), "thread"),
         say::bytes(answer.image_bytes),
         say::millis(done.frozen_ns),
-        say::millis(answer.total_ns),
+        say::millis(done.total_ns),
         to.title(),
     ));
     Ok(())

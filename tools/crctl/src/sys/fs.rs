@@ -21,6 +21,12 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
+/// Is `fd` a terminal?
+pub fn is_terminal(fd: RawFd) -> bool {
+    // SAFETY: the call takes no pointer and changes nothing, whether `fd` is open or not.
+    unsafe { libc::isatty(fd) == 1 }
+}
+
 /// Gives a pipe room for 1 MiB; anything else, and a pipe that may not grow, stays as it is.
 pub fn enlarge_pipe(fd: BorrowedFd<'_>) {
     // SAFETY: the call takes no pointer. It fails on what is no pipe, which is meant to be ignored.

@@ -94,10 +94,11 @@ fn stdio_for(external: &External, externals: &[External]) -> i32 {
     };
     number(external.fd)
         .or_else(|| externals.iter().filter(same).find_map(|e| number(e.fd)))
-        .unwrap_or(if external.access == Access::Write {
-            1
-        } else {
-            0
+        .unwrap_or_else(|| match external.access {
+            Access::Write => 1,
+            Access::Read => 0,
+            // A terminal opened by its name, say: one of ours that is one, else one that can be written.
+            _ => (0..=2).find(|n| sys::fs::is_terminal(*n)).unwrap_or(1),
         })
 }
 
