@@ -55,7 +55,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("IMAGE-2", "page_size is that of the superblock"),
     ("IMAGE-3", "boot_id is 16 bytes long"),
     ("IMAGE-4", "in_timens is 0 or 1, and 0 only with both offsets 0"),
-    ("IMAGE-5", "every critical section with records has a section record"),
+    ("IMAGE-5", "every critical or third-party section with records has a section record"),
     ("IMAGE-6", "section records ascend by id, and each id is one that an image can have"),
     ("IMAGE-7", "word, module and critical of a section record are possible and belong to its id"),
     ("IMAGE-8", "xfeatures has x87 and SSE, and xsave_size is 576 to 65536"),

@@ -257,7 +257,10 @@ impl Validator {
                 }
                 phase = Phase::Pad;
                 if h.seq >= limits::PAD_CHUNKS {
-                    return Err(Error::over_limit(h.seq.into(), limits::PAD_CHUNKS.into()));
+                    return Err(Error::over_limit(
+                        u64::from(h.seq).saturating_add(1),
+                        limits::PAD_CHUNKS.into(),
+                    ));
                 }
                 let end = self.offset.saturating_add(h.chunk_len());
                 ensure(end % limits::PAGE == 0 && h.items == 0, "PAD-1")?;

@@ -34,6 +34,32 @@ fn an_image_without_page_data_needs_no_padding() {
 }
 
 #[test]
+fn a_third_party_may_have_records_and_pages() {
+    use synth::{rec, t, u, Pages};
+    let id = sections::third_party_id(b"counter");
+    let mut image = synth::process();
+    image.section(1).push(rec(
+        2,
+        id.into(),
+        vec![t("counter", 0), u(1, 1), t("cr_counter", 0), u(1, 1)],
+    ));
+    image
+        .sections
+        .push((id, true, vec![rec(1, 7, vec![u(42, 1)])]));
+    image.pages.insert(
+        0,
+        Pages {
+            section: id,
+            owner: 7,
+            runs: vec![(0, 1, 0)],
+            data: vec![1; 4096],
+        },
+    );
+    image.stats.clear();
+    read(&image.bytes()).unwrap();
+}
+
+#[test]
 fn padding_without_page_data_is_allowed() {
     let mut chunks = synth::process().chunks();
     chunks.retain(|c| &c.code != b"PAGE" && c.section != STATS);

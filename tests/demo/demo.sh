@@ -3,11 +3,12 @@
 # test machine (cargo xtask demo), or on a machine with the modules installed. Every command is shown before its output;
 # the last line is the verdict, and the exit status says it too.
 set -u
+# One stream, so that commands, output and messages stay in their order.
+exec 2>&1
 here=${CRKIT_DEMO:-$(dirname "$(readlink -f "$0")")}
 place=$(mktemp -d "${TMPDIR:-/var/tmp}/crkit-demo.XXXXXX") || exit 1
 cd "$place" || exit 1
-# For timing only; it is enough to show the mechanism.
-big_mib=${DEMO_MIB:-256} big_threads=${DEMO_THREADS:-16}
+big_mib=${DEMO_MIB:-256} big_workers=15
 pids=() wrong=()
 
 tidy_up() {
@@ -43,23 +44,15 @@ runs() { [ -e "/proc/$1" ] && [ "$(cut -d' ' -f3 <"/proc/$1/stat" 2>/dev/null)" 
 
 say "A stock Debian kernel, and none of our modules loaded."
 run uname -r
-release=$(uname -r)
-if [ -e /opt/crkit/run/kernel-package ]; then
-    run cat /opt/crkit/run/kernel-package
-elif command -v dpkg-query >/dev/null && dpkg-query -W "linux-image-$release" >/dev/null 2>&1; then
-    run dpkg-query -W "linux-image-$release"
-else
-    # The banner of a Debian kernel carries its package version.
-    run cat /proc/version
-fi
+# The banner of a Debian kernel carries the version of its package.
+run cat /proc/version
 printf '$ lsmod | grep ^cr_\n'
 lsmod | grep ^cr_ && fault "modules of ours are loaded already"
 dmesg_before=$(dmesg | wc -l)
 
 say "A program that nobody prepared: CPython with four threads."
 printf '$ python3 counter.py >counter.log &\n'
-setsid python3 "$here/counter.py" >counter.log 2>&1 </dev/null &
-pid=$!
+pid=$(setsid python3 "$here/counter.py" >counter.log 2>&1 </dev/null & echo $!)
 pids+=("$pid")
 until_true has_line counter.log 8 || fault "the program does not count"
 run tail -n 2 counter.log
@@ -70,12 +63,13 @@ must crctl check "$pid"
 
 say "The checkpoint. The program is killed when its image is complete."
 must crctl checkpoint "$pid" -o counter.ckpt --kill
-wait "$pid" 2>/dev/null
+until_true eval '! [ -e /proc/'"$pid"' ]'
 before=$(line_number counter.log)
 printf '$ ls -d /proc/%s\n' "$pid"
 ls -d "/proc/$pid" 2>&1 && fault "the program is still there"
 run tail -n 1 counter.log
-run lsmod
+printf '$ lsmod | grep ^cr_\n'
+lsmod | grep ^cr_ || fault "no module of ours is loaded"
 
 say "What is in the image?"
 must crimg show counter.ckpt
@@ -96,19 +90,18 @@ run crctl status
 run kill "$pid"
 until_true eval '! runs '"$pid" || fault "the restarted program does not end"
 
-say "A bigger one: $big_mib MiB in use by $big_threads threads."
-printf '$ work %s %s >work.log &\n' "$big_mib" "$big_threads"
+say "A bigger one: $big_mib MiB in use by $((big_workers + 1)) threads."
+printf '$ work %s %s >work.log &\n' "$big_mib" "$big_workers"
 work=work
 command -v work >/dev/null || work=/opt/crkit/programs/work
-setsid "$work" "$big_mib" "$big_threads" >work.log 2>&1 </dev/null &
-pid=$!
+pid=$(setsid "$work" "$big_mib" "$big_workers" >work.log 2>&1 </dev/null & echo $!)
 pids+=("$pid")
 until_true is_ready work.log || fault "the program is not ready"
 printf '$ crctl checkpoint %s -o work.ckpt --kill\n' "$pid"
 begin=$(date +%s%N)
 crctl checkpoint "$pid" -o work.ckpt --kill --json >work.json || fault "the checkpoint ended with status $?"
 end=$(date +%s%N)
-wait "$pid" 2>/dev/null
+until_true eval '! [ -e /proc/'"$pid"' ]' || fault "the program is still there"
 field() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$2" | head -n 1; }
 frozen=$(field frozen_ns work.json) bytes=$(field image_bytes work.json) threads=$(field threads work.json)
 printf 'threads %s, image %s MiB, time frozen %s ms, whole checkpoint with crctl and fsync %s ms\n' "${threads:-?}" \

@@ -222,14 +222,14 @@ static int make(const char *kind)
         /* A thread in another network namespace than the rest of the process. */
         return unshare(CLONE_NEWNET);
     if (!strcmp(kind, "shared-memory-process")) {
-        /* A process of its own, no child of ours, in the same memory. It must not use the C library. */
-        long pid = syscall(SYS_clone, CLONE_VM | CLONE_PARENT | SIGCHLD, (char *)malloc(65536) + 65024, 0, 0, 0);
-        if (pid == 0) {
-            while (!ending)
-                __asm__ volatile("pause");
-            __asm__ volatile("syscall" ::"a"(SYS_exit), "D"(0) : "rcx", "r11", "memory");
-        }
-        return (int)pid;
+        /* A process of its own, no child of ours, in the same memory. It has no stack to return on. */
+        long pid = SYS_clone;
+        __asm__ volatile("xorl %%r10d, %%r10d\n\txorl %%r8d, %%r8d\n\tsyscall\n\ttestq %%rax, %%rax\n\tjnz 2f\n"
+                         "1:\n\tpause\n\tcmpl $0, %4\n\tje 1b\n\tmovl %5, %%eax\n\txorl %%edi, %%edi\n\tsyscall\n2:"
+                         : "+a"(pid)
+                         : "D"(CLONE_VM | CLONE_PARENT | SIGCHLD), "S"(0), "d"(0), "m"(ending), "i"(SYS_exit)
+                         : "rcx", "r8", "r10", "r11", "memory", "cc");
+        return pid < 0 ? -1 : 0;
     }
     if (!strcmp(kind, "credentials")) {
         /* The C library would change all threads; one is changed by hand. */

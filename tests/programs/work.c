@@ -9,6 +9,7 @@ static volatile int stop;
 static char *base;
 static size_t slice;
 static atomic_ulong count;
+static atomic_int filled;
 
 static void *worker(void *arg)
 {
@@ -19,7 +20,7 @@ static void *worker(void *arg)
     uint64_t *seeds = calloc(pages, sizeof *seeds);
     for (size_t k = 0; k < pages; k++)
         fill(own + k * 4096, 4096, seeds[k] = number * 1000003ul + k);
-    atomic_fetch_add(&count, 1);
+    atomic_fetch_add(&filled, 1);
     for (size_t k = 0; !stop; k = (k + 1) % pages) {
         long bad = wrong(own + k * 4096, 4096, seeds[k]);
         EXPECT(bad == -1, "thread %d: page %zu is wrong from word %ld on", number, k, bad);
@@ -47,7 +48,7 @@ int main(int argc, char **argv)
     MUST(base != MAP_FAILED);
     for (int k = 0; k < threads; k++)
         MUST(pthread_create(&handles[k], NULL, worker, (void *)(uintptr_t)k) == 0);
-    while (atomic_load(&count) < (unsigned long)threads)
+    while (atomic_load(&filled) < threads)
         rest(0.02);
     ready();
     for (int k = 0; !is_go(); k++) {

@@ -142,6 +142,9 @@ def main():
         plan += [(f"{word}: {scene[0]}", *scene[1:]) for scene in stage.SCENES]
     plan.append((f"{group}: afterwards the modules unload and leave nothing", unload_scene, (), 60))
     plan = [entry for entry in plan if only is None or entry[0] in only]
+    # A shell starts its background programs with these ignored, and everything below would inherit that.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     log = stage.KernelLog()
     os.makedirs(SCRATCH, exist_ok=True)
     say("KTAP version 1")

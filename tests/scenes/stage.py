@@ -123,7 +123,12 @@ class Process:
     def checkpoint(self, *more, image=None, code=0):
         """A checkpoint after which the process goes on, unless `more` says otherwise."""
         image = image or self.image
-        return self.stage.crctl("checkpoint", self.pid, "-o", image, "--force", *more, code=code)
+        arguments = ("checkpoint", self.pid, "-o", image, "--force", *more)
+        try:
+            return self.stage.crctl(*arguments, code=code)
+        except Failed as e:
+            ended = "runs" if self.popen.poll() is None else f"ended with {self.popen.returncode}"
+            raise Failed(f"{e}; the program {ended}; {self.tail()}") from None
 
     def kill(self, *more, image=None):
         """A checkpoint after which the process is gone, and its pid is free."""
@@ -147,6 +152,8 @@ class Process:
         self.restarts += 1
         pidfile = self.stage.path(f"pidfile-{self.pid}-{self.restarts}")
         errors = self.stage.path(f"restart-{self.pid}-{self.restarts}.err")
+        if os.path.exists(pidfile):  # of an earlier boot
+            os.unlink(pidfile)
         arguments = ["crctl", "restart", image or self.image, "--pidfile", pidfile, *map(str, more)]
         with open(errors, "wb") as err:
             out = stdout if stdout is not None else err

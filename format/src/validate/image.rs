@@ -6,7 +6,7 @@ use crate::{
     error::{ensure, Error, Result},
     limits::PAGE,
     record::{records_in, Record},
-    sections::{self, ImageRecord, SectionRecord, IMAGE, SECTIONS, THIRD_PARTY},
+    sections::{self, ImageRecord, SectionRecord, IMAGE, THIRD_PARTY},
 };
 
 /// Longest resource word: 31 bytes and a NUL in the kernel's interface.
@@ -37,20 +37,25 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
         last = s.id;
         section_record(&s)
     })?;
-    for section in SECTIONS.iter().filter(|s| s.critical && s.id != IMAGE) {
-        if !set.section(section.id).is_empty() {
-            let mut declared = false;
-            each(set, |s: SectionRecord<'_>| {
-                declared |= s.id == u32::from(section.id);
-                Ok(())
-            })?;
-            ensure(declared, "IMAGE-5").map_err(|e| e.placed(section.id, 0))?;
-        }
-    }
+    set.ids(&mut |id| match sections::by_id(id) {
+        Some(known) if !known.critical || id == IMAGE => Ok(()),
+        None if id < THIRD_PARTY => Ok(()),
+        _ => declared(set, id),
+    })?;
     for id in NEEDED {
         ensure(!set.section(id).is_empty(), "IMAGE-9").map_err(|e| e.placed(id, 0))?;
     }
     Ok(())
+}
+
+/// A section with records has a `section` record.
+fn declared(set: &dyn MetaSet, id: u16) -> Result {
+    let mut found = false;
+    each(set, |s: SectionRecord<'_>| {
+        found |= s.id == u32::from(id);
+        Ok(())
+    })?;
+    ensure(found, "IMAGE-5").map_err(|e| e.placed(id, 0))
 }
 
 fn image_record(image: &ImageRecord<'_>) -> Result {

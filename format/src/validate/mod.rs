@@ -31,6 +31,14 @@ use crate::{
 pub trait MetaSet {
     /// The section's records; empty if the image has none.
     fn section(&self, id: u16) -> &[u8];
+
+    /// Calls `visit` with the id of every section that has records. A set that knows its ids does better
+    /// than to try all.
+    fn ids(&self, visit: &mut dyn FnMut(u16) -> Result) -> Result {
+        (1..=u16::MAX)
+            .filter(|id| !self.section(*id).is_empty())
+            .try_for_each(visit)
+    }
 }
 
 /// The check of one section.

@@ -18,6 +18,10 @@ impl MetaSet for Sections {
     fn section(&self, id: u16) -> &[u8] {
         self.0.get(&id).map_or(&[], Vec::as_slice)
     }
+
+    fn ids(&self, visit: &mut dyn FnMut(u16) -> Result<(), Error>) -> Result<(), Error> {
+        self.0.keys().try_for_each(|id| visit(*id))
+    }
 }
 
 /// A buffer of encoded bytes.

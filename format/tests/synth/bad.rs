@@ -348,6 +348,10 @@ fn image(c: &mut Corpus) {
     c.model("IMAGE-5 a section is not declared", |x| {
         drop(x.section(1).remove(6))
     });
+    c.model("IMAGE-5 a third party's section is not declared", |x| {
+        x.sections
+            .push((0x9000, true, vec![rec(1, 1, vec![u(0, 1)])]));
+    });
     c.model("IMAGE-6 section records descend", |x| {
         x.section(1).swap(3, 4)
     });

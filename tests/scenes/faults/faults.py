@@ -2,6 +2,7 @@
 
 import os
 import random
+import select
 import signal
 import subprocess
 import time
@@ -123,13 +124,16 @@ def bad_output(s):
 
 def stalled(s, p, *more):
     """A checkpoint that stands still with the process frozen, because nobody reads its output."""
+    s.crctl("load", "--all")
     reader, writer = os.pipe()
     crctl = subprocess.Popen(
         ["crctl", "checkpoint", str(p.pid), "-o", "-", *more], stdout=writer, stderr=subprocess.PIPE
     )
     s.started.append(crctl)
     os.close(writer)
-    time.sleep(1)
+    # The first bytes come when everything but the memory has been read.
+    s.expect(select.select([reader], [], [], 20)[0], "the checkpoint does not begin")
+    time.sleep(0.3)
     s.expect(crctl.poll() is None, "crctl did not wait for its reader")
     before = p.log()
     time.sleep(0.7)

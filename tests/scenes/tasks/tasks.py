@@ -240,6 +240,7 @@ def leaderless(s):
 
 @scene("kill -9 while the process is frozen ends it, and the checkpoint says so")
 def killed_frozen(s):
+    s.crctl("load", "--all")
     p = s.start("work", 64, 4)
     reader, writer = os.pipe()
     crctl = subprocess.Popen(["crctl", "checkpoint", str(p.pid), "-o", "-"], stdout=writer, stderr=subprocess.PIPE)
@@ -263,6 +264,7 @@ def killed_frozen(s):
 
 @scene("a signal that arrives while the process is frozen is delivered afterwards")
 def signal_while_frozen(s):
+    s.crctl("load", "--all")
     p = s.start("ending", "idle")
     reader, writer = os.pipe()
     crctl = subprocess.Popen(["crctl", "checkpoint", str(p.pid), "-o", "-"], stdout=writer, stderr=subprocess.DEVNULL)

@@ -58,6 +58,10 @@ impl MetaSet for Sections {
     fn section(&self, id: u16) -> &[u8] {
         self.0.get(&id).map_or(&[], |s| s.bytes.as_slice())
     }
+
+    fn ids(&self, visit: &mut dyn FnMut(u16) -> cr_format::Result) -> cr_format::Result {
+        self.0.keys().try_for_each(|id| visit(*id))
+    }
 }
 
 impl Sections {
