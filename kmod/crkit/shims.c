@@ -157,6 +157,7 @@ int crs_namespaces(struct task_struct *t, struct crs_namespaces *out)
 		out->net = ns->net_ns;
 		out->cgroup = ns->cgroup_ns;
 		out->time = ns->time_ns;
+		out->time_for_children = ns->time_ns_for_children;
 		out->monotonic_ns = timespec64_to_ns(&ns->time_ns->offsets.monotonic);
 		out->boottime_ns = timespec64_to_ns(&ns->time_ns->offsets.boottime);
 		r = 0;

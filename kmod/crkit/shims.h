@@ -51,7 +51,7 @@ const struct cred *crs_task_cred_get(struct task_struct *t);
 void crs_put_cred(const struct cred *c);
 /* Namespaces of a task, to be compared with another task's, never followed: no reference is held. */
 struct crs_namespaces {
-	const void *uts, *ipc, *mnt, *pid, *pid_for_children, *net, *cgroup, *time, *user;
+	const void *uts, *ipc, *mnt, *pid, *pid_for_children, *net, *cgroup, *time, *time_for_children, *user;
 	long long monotonic_ns, boottime_ns;	/* offsets of the time namespace */
 };
 int crs_namespaces(struct task_struct *t, struct crs_namespaces *out);	/* -ESRCH when exiting */

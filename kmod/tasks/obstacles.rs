@@ -296,6 +296,9 @@ fn namespaces(cx: &Checkpoint<'_>) -> Result {
         if there.pid_for_children != there.pid {
             let _ = write!(line, "{}pid (for children)", if line.0.is_empty() { "" } else { ", " });
         }
+        if there.time_for_children != there.time {
+            let _ = write!(line, "{}time (for children)", if line.0.is_empty() { "" } else { ", " });
+        }
         if !line.0.is_empty() {
             return cx.obstacle(Obstacle {
                 tid: t.pid_vnr(),

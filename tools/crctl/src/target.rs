@@ -67,6 +67,11 @@ pub fn inspect(pid: Pid) -> Result<Process> {
     }
 }
 
+/// Is `pid` that of this process or of one of its threads?
+pub fn is_own(pid: Pid) -> bool {
+    std::path::Path::new(&format!("/proc/self/task/{pid}")).exists()
+}
+
 /// Who uses the number `pid`, for the message that it is taken.
 pub fn holder(pid: Pid) -> String {
     // /proc/TID works for the id of any thread, although listing /proc shows only processes.

@@ -172,6 +172,11 @@ fn supervise(
 fn explain(tgid: Pid, err: &io::Error) -> Failure {
     const NEW_NAMESPACE: &str = "restart in a new pid namespace (needs root): --new-pidns";
     match sys::errno(err) {
+        libc::EEXIST if target::is_own(tgid) => Failure::new(
+            Class::Host,
+            format!("pid {tgid} is taken by this crctl itself, by chance"),
+        )
+        .remedy(format!("Run the command again, or {NEW_NAMESPACE}")),
         libc::EEXIST => Failure::new(
             Class::Host,
             format!("pid {tgid} is taken by {}", target::holder(tgid)),
@@ -219,7 +224,7 @@ mod tests {
         let own = process::own_pid();
         assert!(failure.messages[0]
             .text
-            .starts_with(&format!("pid {own} is taken by process {own} (")));
+            .starts_with(&format!("pid {own} is taken by this crctl itself")));
         assert!(failure.messages[0].remedy.contains("--new-pidns"));
     }
 
