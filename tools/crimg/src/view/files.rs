@@ -7,7 +7,7 @@ use crate::{
     load::Image,
     names, number,
     output::{print, table, wrap_only, Output},
-    view::{all, first, pipes::Pipes},
+    view::{all, first, generic::Schema, pipes::Pipes},
 };
 use cr_format::{
     DescriptorRecord, FileRecord, FsRecord, FILE_EXTERNAL, FILE_HANDLED, FILE_REGULAR, PIPES,
@@ -29,6 +29,7 @@ pub fn fds(image: &Image, out: &mut Output) -> Result<(), Failure> {
         .map(|f| (f.id.into(), f))
         .collect();
     let pipes = Pipes::new(image);
+    let schema = Schema::new(image);
     let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
     let mut rows = table(["FD", "KIND", "OPEN", "POSITION", "SIZE", "WHAT"]);
     for d in all::<DescriptorRecord>(image) {
@@ -56,7 +57,7 @@ pub fn fds(image: &Image, out: &mut Output) -> Result<(), Failure> {
         }
         rows.add_row([
             fd,
-            kind(f),
+            kind(f, &schema),
             names::open_flags(f.flags),
             if sized {
                 f.pos.to_string()
@@ -76,10 +77,12 @@ pub fn fds(image: &Image, out: &mut Output) -> Result<(), Failure> {
 }
 
 /// The kind of an open file; those of extensions have the resource word.
-pub fn kind(f: &FileRecord<'_>) -> String {
+pub fn kind(f: &FileRecord<'_>, schema: &Schema) -> String {
     match f.kind {
         FILE_HANDLED if f.handler == u64::from(PIPES) => "pipe".to_owned(),
-        FILE_HANDLED => format!("section {:#x}", f.handler),
+        FILE_HANDLED => {
+            u16::try_from(f.handler).map_or("?".to_owned(), |section| schema.word(section))
+        }
         kind => names::file_kind(kind),
     }
 }

@@ -160,6 +160,7 @@ fn descriptors(image: &Image, out: &mut Output) -> Result<(), Failure> {
     let by_id: BTreeMap<u64, FileRecord<'_>> = all::<FileRecord<'_>>(image)
         .map(|f| (f.id.into(), f))
         .collect();
+    let schema = Schema::new(image);
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     let mut external: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     let mut count = 0;
@@ -167,7 +168,7 @@ fn descriptors(image: &Image, out: &mut Output) -> Result<(), Failure> {
         count += 1;
         let file = by_id.get(&d.file);
         *kinds
-            .entry(file.map_or("unknown".to_owned(), files::kind))
+            .entry(file.map_or("unknown".to_owned(), |f| files::kind(f, &schema)))
             .or_default() += 1;
         if file.is_some_and(|f| f.kind == FILE_EXTERNAL) {
             external.entry(d.file).or_default().push(d.fd);
