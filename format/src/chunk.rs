@@ -20,7 +20,7 @@ pub const TYPE_VERSION: u16 = 1;
 pub const CRITICAL: u16 = 1;
 /// Codec: stored as it is.
 pub const CODEC_RAW: u16 = 0;
-/// Codec: one zstd frame; reserved, no reader of this release takes it.
+/// Codec of page data: one zstd frame, then zeros up to a multiple of 4096; see [`crate::zstd`].
 pub const CODEC_ZSTD: u16 = 1;
 
 /// What a chunk holds.
@@ -69,7 +69,7 @@ pub struct ChunkHeader {
     pub chunk_type: ChunkType,
     /// [`CRITICAL`] or 0.
     pub flags: u16,
-    /// [`CODEC_RAW`].
+    /// [`CODEC_RAW`] or, in `PAGE`, [`CODEC_ZSTD`].
     pub codec: u16,
     /// Section id of `META` and `PAGE`, else 0.
     pub section: u16,
@@ -91,6 +91,8 @@ pub struct ChunkHeader {
     pub payload_crc: u32,
     /// CRC-32 of the payload decoded.
     pub raw_crc: u32,
+    /// Bytes of the zstd frame, without the zeros behind it; 0 in a raw chunk.
+    pub frame_len: u32,
     /// CRC-32 of bytes 0 to 59 of the header.
     pub header_crc: u32,
 }
@@ -101,7 +103,7 @@ impl ChunkHeader {
     ///
     /// # Errors
     /// `CHUNK-1` for the magic, `BadChecksum`, `Unsupported` for an unknown type, version, flag or codec,
-    /// `OverLimit` for a longer payload, `CHUNK-2` to `CHUNK-5`. The offset of the error is 0.
+    /// `OverLimit` for a longer payload, `CHUNK-2` to `CHUNK-6`, `ZSTD-1`. The offset of the error is 0.
     pub fn parse(bytes: &[u8; HEADER_LEN], crc: Crc) -> Result<Self> {
         let mut take = Take(bytes);
         ensure(take.array() == MAGIC, "CHUNK-1")?;
@@ -110,7 +112,7 @@ impl ChunkHeader {
         let (seq, owner, key) = (take.u32(), take.u32(), take.u64());
         let (stored_len, raw_len, items) = (take.u32(), take.u32(), take.u32());
         let (table_crc, payload_crc, raw_crc) = (take.u32(), take.u32(), take.u32());
-        let (reserved, header_crc) = (take.u32(), take.u32());
+        let (frame_len, header_crc) = (take.u32(), take.u32());
         let computed = crc(0, bytes.get(..60).unwrap_or(&[]));
         if computed != header_crc {
             return Err(Error::at(
@@ -128,10 +130,9 @@ impl ChunkHeader {
         if flags & !CRITICAL != 0 {
             return Err(Error::unsupported("chunk flag"));
         }
-        if codec != CODEC_RAW {
+        if codec != CODEC_RAW && codec != CODEC_ZSTD {
             return Err(Error::unsupported("codec of a chunk"));
         }
-        ensure(reserved == 0, "CHUNK-2")?;
         let header = Self {
             chunk_type,
             flags,
@@ -146,6 +147,7 @@ impl ChunkHeader {
             table_crc,
             payload_crc,
             raw_crc,
+            frame_len,
             header_crc,
         };
         header.check()?;
@@ -153,17 +155,29 @@ impl ChunkHeader {
     }
 
     fn check(&self) -> Result {
-        if self.stored_len > limits::CHUNK_PAYLOAD {
+        let longest = self.stored_len.max(self.raw_len);
+        if longest > limits::CHUNK_PAYLOAD {
             return Err(Error::over_limit(
-                self.stored_len.into(),
+                longest.into(),
                 limits::CHUNK_PAYLOAD.into(),
             ));
         }
-        ensure(
-            self.raw_len == self.stored_len && self.raw_crc == self.payload_crc,
-            "CHUNK-3",
-        )?;
         let pages = self.chunk_type == ChunkType::Page;
+        if self.codec == CODEC_RAW {
+            ensure(self.frame_len == 0, "CHUNK-2")?;
+            ensure(
+                self.raw_len == self.stored_len && self.raw_crc == self.payload_crc,
+                "CHUNK-3",
+            )?;
+        } else {
+            ensure(pages, "CHUNK-6")?;
+            let padding = self.stored_len.checked_sub(self.frame_len);
+            let sound = self.frame_len > 0
+                && padding.is_some_and(|n| u64::from(n) < limits::PAGE)
+                && u64::from(self.stored_len) % limits::PAGE == 0
+                && self.stored_len < self.raw_len;
+            ensure(sound, "ZSTD-1")?;
+        }
         ensure(
             pages || (self.owner == 0 && self.key == 0 && self.table_crc == 0),
             "CHUNK-4",
@@ -201,6 +215,7 @@ impl ChunkHeader {
             .u32(self.table_crc)
             .u32(self.payload_crc)
             .u32(self.raw_crc)
+            .u32(self.frame_len)
             .u32(0);
         let sum = crc(0, bytes.get(..60).unwrap_or(&[]));
         if let Some(tail) = bytes.last_chunk_mut::<4>() {

@@ -51,6 +51,7 @@ pub mod superblock;
 pub mod validate;
 pub mod wire;
 pub mod writer;
+pub mod zstd;
 
 pub use error::{Error, ErrorKind, Result};
 pub use record::{

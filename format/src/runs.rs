@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! The run table of a `PAGE` chunk: which pages the chunk is about, and which of them are all zero.
+//! The run table of a `PAGE` chunk: which pages the chunk is about, and where their contents are.
 //!
 //! Source: spec, chapter "Page data".
 
@@ -14,7 +14,7 @@ pub const TABLE_LEN: usize = 4032;
 /// Bytes of one entry.
 pub const RUN_LEN: usize = 24;
 
-/// Are the pages of a run stored or all zero?
+/// Where the contents of the pages of a run are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum RunKind {
@@ -22,6 +22,10 @@ pub enum RunKind {
     Data = 0,
     /// Zero, nothing stored.
     Zero = 1,
+    /// Each page equals one page that this chunk stores, [`Run::source`]; nothing stored.
+    Duplicate = 2,
+    /// In the parent image; only in images with feature `PARENT`, which no reader of this release restarts.
+    Parent = 3,
 }
 
 /// Consecutive pages.
@@ -31,11 +35,40 @@ pub struct Run {
     pub start: u64,
     /// Number of pages, from 1.
     pub npages: u32,
-    /// Stored or zero.
+    /// Where the contents are.
     pub kind: RunKind,
+    /// `Duplicate`: start of the page that all of them equal, in an earlier `Data` run of this chunk; else 0.
+    pub source: u64,
 }
 
 impl Run {
+    /// A run with contents that the chunk stores.
+    pub const fn data(start: u64, npages: u32) -> Self {
+        Self::of(start, npages, RunKind::Data)
+    }
+    /// A run of zero pages.
+    pub const fn zero(start: u64, npages: u32) -> Self {
+        Self::of(start, npages, RunKind::Zero)
+    }
+    /// A run of a kind that has no source.
+    pub const fn of(start: u64, npages: u32, kind: RunKind) -> Self {
+        Self {
+            start,
+            npages,
+            kind,
+            source: 0,
+        }
+    }
+    /// A run of pages that all equal the page at `source`.
+    pub const fn duplicate(start: u64, npages: u32, source: u64) -> Self {
+        Self {
+            start,
+            npages,
+            kind: RunKind::Duplicate,
+            source,
+        }
+    }
+
     /// Address or offset behind the last page.
     ///
     /// # Errors
@@ -52,7 +85,7 @@ impl Run {
     pub fn stored_bytes(&self) -> u64 {
         match self.kind {
             RunKind::Data => u64::from(self.npages).saturating_mul(limits::PAGE),
-            RunKind::Zero => 0,
+            RunKind::Zero | RunKind::Duplicate | RunKind::Parent => 0,
         }
     }
 
@@ -74,7 +107,7 @@ impl<'a> Runs<'a> {
     ///
     /// # Errors
     /// `OverLimit` for more than 168 runs or 256 stored pages, `PAGE-2` for none or a non-zero rest,
-    /// `PAGE-3` for a non-zero reserved part, `PAGE-4`, `PAGE-5`, `PAGE-6`; `Unsupported` for an unknown kind.
+    /// `PAGE-3` for a non-zero spare part, `PAGE-4`, `PAGE-5`, `PAGE-6`, `PAGE-12`; `Unsupported` for an unknown kind.
     pub fn parse(table: &'a [u8; TABLE_LEN], items: u32) -> Result<Self> {
         if items > limits::CHUNK_RUNS {
             return Err(Error::over_limit(items.into(), limits::CHUNK_RUNS.into()));
@@ -97,7 +130,40 @@ impl<'a> Runs<'a> {
         if stored > u64::from(limits::CHUNK_PAYLOAD) {
             return Err(Error::over_limit(stored, limits::CHUNK_PAYLOAD.into()));
         }
-        Ok(Self { table, items })
+        let runs = Self { table, items };
+        runs.check_sources(used)?;
+        Ok(runs)
+    }
+
+    /// Every duplicate has its source in an earlier data run. Quadratic in at most 168 runs.
+    fn check_sources(&self, used: &[u8]) -> Result {
+        for (n, entry) in used.chunks_exact(RUN_LEN).enumerate() {
+            let run = decode(entry)?;
+            if run.kind != RunKind::Duplicate {
+                ensure(run.source == 0, "PAGE-12")?;
+                continue;
+            }
+            ensure(run.source % limits::PAGE == 0, "PAGE-12")?;
+            let holds = |r: Run| {
+                r.kind == RunKind::Data
+                    && r.start <= run.source
+                    && r.end().is_ok_and(|end| run.source < end)
+            };
+            ensure(self.iter().take(n).any(holds), "PAGE-12")?;
+        }
+        Ok(())
+    }
+
+    /// Offset in the decoded page data of the page at `address`, if a data run of this chunk holds it.
+    pub fn position(&self, address: u64) -> Option<u64> {
+        let mut before = 0_u64;
+        for run in self.iter() {
+            if run.kind == RunKind::Data && run.start <= address && address < run.end().ok()? {
+                return before.checked_add(address.checked_sub(run.start)?);
+            }
+            before = before.checked_add(run.stored_bytes())?;
+        }
+        None
     }
 
     /// The runs, ascending.
@@ -128,17 +194,21 @@ impl<'a> Runs<'a> {
 
 fn decode(entry: &[u8]) -> Result<Run> {
     let mut take = Take(entry);
-    let (start, npages, kind) = (take.u64(), take.u32(), take.u16());
-    ensure(is_zero(take.rest()), "PAGE-3")?;
+    let (start, npages, kind, spare) = (take.u64(), take.u32(), take.u16(), take.u16());
+    let source = take.u64();
+    ensure(spare == 0, "PAGE-3")?;
     let kind = match kind {
         0 => RunKind::Data,
         1 => RunKind::Zero,
+        2 => RunKind::Duplicate,
+        3 => RunKind::Parent,
         _ => return Err(Error::unsupported("kind of a run")),
     };
     Ok(Run {
         start,
         npages,
         kind,
+        source,
     })
 }
 
@@ -156,7 +226,9 @@ pub fn encode(runs: &[Run], out: &mut [u8; TABLE_LEN]) -> Result {
         Put(entry)
             .u64(run.start)
             .u32(run.npages)
-            .u16(run.kind as u16);
+            .u16(run.kind as u16)
+            .u16(0)
+            .u64(run.source);
     }
     Runs::parse(out, items).map(|_| ())
 }

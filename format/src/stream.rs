@@ -8,23 +8,25 @@
 //! ```text
 //! superblock → chunk_header → Next::Payload  → payload ───────────────┐
 //!                  ▲          Next::RunTable → run_table → page_data ─┤
+//!                  │                    codec zstd: → decoded ────────┤
 //!                  └──────────────────────────────────────────────────┴─ is_complete → finish
 //! ```
 //!
 //! After an error the machine stays where it is; calling on out of order gives `Unsupported`, never a panic.
 
 use crate::{
-    chunk::{ChunkHeader, ChunkType, HEADER_LEN},
+    chunk::{ChunkHeader, ChunkType, CODEC_RAW, HEADER_LEN},
     crc::{crc32, Crc},
     end::{self, End},
     error::{ensure, Error, ErrorKind, Result},
     index::{IndexEntry, ENTRIES_PER_CHUNK, ENTRY_LEN},
     limits,
     record::records_in,
-    runs::{Runs, TABLE_LEN},
+    runs::{RunKind, Runs, TABLE_LEN},
     sections,
     superblock::{self, Superblock},
     wire::{is_zero, len64},
+    zstd,
 };
 
 /// Most sections that have page data.
@@ -59,6 +61,7 @@ enum Awaits {
     Payload,
     RunTable,
     PageData,
+    Decoded,
     Nothing,
 }
 
@@ -68,6 +71,7 @@ pub struct Validator {
     crc: Crc,
     awaits: Awaits,
     phase: Phase,
+    features: u32,
     offset: u64,
     header: Option<ChunkHeader>,
     /// Of the chunk before, in the same phase.
@@ -109,6 +113,7 @@ impl Validator {
             crc,
             awaits: Awaits::Superblock,
             phase: Phase::Meta,
+            features: 0,
             offset: 0,
             header: None,
             last_section: 0,
@@ -149,7 +154,7 @@ impl Validator {
     pub fn is_meta_complete(&self) -> bool {
         self.phase > Phase::Meta
     }
-    /// Pages with contents, and pages that are zero, so far.
+    /// Pages with contents (stored or duplicates), and pages that are zero, so far.
     pub const fn page_counts(&self) -> (u64, u64) {
         (self.pages, self.zero_pages)
     }
@@ -197,6 +202,10 @@ impl Validator {
     pub fn superblock(&mut self, bytes: &[u8; superblock::LEN]) -> Result<Superblock> {
         self.expect(Awaits::Superblock)?;
         let superblock = Superblock::parse(bytes, self.crc)?;
+        if superblock.feature_incompat & superblock::PARENT != 0 {
+            return Err(Error::unsupported("image that needs a parent"));
+        }
+        self.features = superblock.feature_incompat;
         self.chain = (self.crc)(0, &superblock::stored_crc(bytes).to_le_bytes());
         self.advance(superblock::LEN as u64)?;
         self.awaits = Awaits::Header;
@@ -268,6 +277,8 @@ impl Validator {
             ChunkType::Page => {
                 ensure(phase <= Phase::Page, "ORDER-2")?;
                 ensure(self.offset % limits::PAGE == 0, "PAGE-1")?;
+                let announced = self.features & superblock::ZSTD != 0;
+                ensure(h.codec == CODEC_RAW || announced, "ZSTD-2")?;
                 if phase == Phase::Page && h.section == self.last_section {
                     ensure(h.owner >= self.last_owner, "ORDER-4")?;
                     if h.owner == self.last_owner {
@@ -396,8 +407,8 @@ impl Validator {
         Ok(())
     }
 
-    /// Takes the run table of a `PAGE` chunk. The page data of [`Runs::stored_bytes`] follows (perhaps
-    /// none), then [`Validator::page_data`].
+    /// Takes the run table of a `PAGE` chunk. The page data of [`ChunkHeader::stored_len`] bytes follows
+    /// (perhaps none), then [`Validator::page_data`].
     ///
     /// # Errors
     /// `BadChecksum`, those of [`Runs::parse`], `PAGE-6`, `PAGE-8`.
@@ -415,41 +426,78 @@ impl Validator {
     fn check_runs(&mut self, h: &ChunkHeader, runs: &Runs<'_>) -> Result {
         let first = runs.iter().next().map(|r| r.start);
         ensure(
-            first == Some(h.key) && runs.stored_bytes() == h.stored_len.into(),
+            first == Some(h.key) && runs.stored_bytes() == h.raw_len.into(),
             "PAGE-8",
         )?;
         ensure(h.key >= self.page_end, "PAGE-6")?;
         for run in runs.iter() {
             self.page_end = run.end()?;
             let n = match run.kind {
-                crate::runs::RunKind::Data => &mut self.pages,
-                crate::runs::RunKind::Zero => &mut self.zero_pages,
+                RunKind::Data | RunKind::Duplicate => &mut self.pages,
+                RunKind::Zero => &mut self.zero_pages,
+                RunKind::Parent => return Err(Error::unsupported("page data in a parent image")),
             };
             *n = n.saturating_add(run.npages.into());
         }
         Ok(())
     }
 
-    /// Takes the page data of a `PAGE` chunk.
+    /// Takes the page data of a `PAGE` chunk as stored. Behind that of codec zstd the decoded bytes are
+    /// expected: [`Validator::decoded`] or [`Validator::skip_decoded`].
     ///
     /// # Errors
-    /// `Truncated` when it is shorter than announced, `BadChecksum`.
+    /// `Truncated` when it is shorter than announced, `BadChecksum`, `ZSTD-3` to `ZSTD-5`.
     pub fn page_data(&mut self, bytes: &[u8]) -> Result {
         let h = self.current()?;
         if len64(bytes) != u64::from(h.stored_len) {
             return Err(self.here(Error::truncated(h.stored_len.into(), len64(bytes))));
         }
-        self.page_data_crc((self.crc)(0, bytes))
+        self.expect(Awaits::PageData)?;
+        self.check_crc(h.payload_crc, (self.crc)(0, bytes))?;
+        if h.codec == CODEC_RAW {
+            return self.skip_page_data();
+        }
+        zstd::check_frame(bytes, h.frame_len, h.raw_len).map_err(|e| self.here(e))?;
+        self.awaits = Awaits::Decoded;
+        Ok(())
     }
 
-    /// The same for a reader that put the page data elsewhere and has only its CRC-32 (0 for no data).
-    /// The caller has read exactly [`ChunkHeader::stored_len`] bytes.
+    /// Takes what a decoder made of the frame: `bytes` are the decoded page data, `None` if it failed.
     ///
     /// # Errors
-    /// `BadChecksum`.
+    /// `ZSTD-6` when it failed or gave another length, `BadChecksum`.
+    pub fn decoded(&mut self, bytes: Option<&[u8]>) -> Result {
+        self.expect(Awaits::Decoded)?;
+        let h = self.current()?;
+        let bytes = bytes.filter(|b| len64(b) == u64::from(h.raw_len));
+        let bytes = bytes
+            .ok_or(Error::rule("ZSTD-6"))
+            .map_err(|e| self.here(e))?;
+        self.check_crc(h.raw_crc, (self.crc)(0, bytes))?;
+        self.skip_decoded()
+    }
+
+    /// The same for a reader that does not decode (`crimg verify --level crc`, `crimg show`).
+    ///
+    /// # Errors
+    /// `Unsupported` when no decoded bytes are expected.
+    pub fn skip_decoded(&mut self) -> Result {
+        self.expect(Awaits::Decoded)?;
+        self.awaits = Awaits::PageData;
+        self.skip_page_data()
+    }
+
+    /// [`Validator::page_data`] for a reader that put raw page data elsewhere and has only its CRC-32 (0
+    /// for no data). The caller has read exactly [`ChunkHeader::stored_len`] bytes.
+    ///
+    /// # Errors
+    /// `BadChecksum`; `Unsupported` for a compressed chunk.
     pub fn page_data_crc(&mut self, crc: u32) -> Result {
         self.expect(Awaits::PageData)?;
         let h = self.current()?;
+        if h.codec != CODEC_RAW {
+            return Err(self.here(OUT_OF_ORDER));
+        }
         self.check_crc(h.payload_crc, crc)?;
         self.skip_page_data()
     }

@@ -21,6 +21,13 @@ pub const MINOR: u16 = 0;
 pub const EM_X86_64: u16 = 62;
 /// Flag: made for looking at only; the kernel refuses to restart it.
 pub const NOT_RESTARTABLE: u32 = 1;
+/// Incompatible feature: page data may be compressed with zstd.
+pub const ZSTD: u32 = 1;
+/// Incompatible feature: page data may be in a parent image. Defined, but no reader of this release
+/// restarts such an image.
+pub const PARENT: u32 = 2;
+/// Incompatible features that this crate can read.
+pub const KNOWN_INCOMPAT: u32 = ZSTD | PARENT;
 
 /// The superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +44,7 @@ pub struct Superblock {
     pub feature_incompat: u32,
     /// Id of this image.
     pub uuid: [u8; 16],
-    /// Id of the image that this one adds to; zero, incremental images are reserved.
+    /// Id of the image that this one adds to, with feature [`PARENT`]; else zero.
     pub parent_uuid: [u8; 16],
     /// Time of the checkpoint, nanoseconds since 1970 UTC.
     pub created_ns: u64,
@@ -72,8 +79,7 @@ impl Superblock {
     ///
     /// # Errors
     /// `SUPER-1` when it is no image at all, `BadChecksum`, `Unsupported` for a newer major version, an
-    /// unknown incompatible feature, another machine, page size or alignment, a parent; `SUPER-2` to
-    /// `SUPER-4`.
+    /// unknown incompatible feature, another machine, page size or alignment; `SUPER-2` to `SUPER-5`.
     pub fn parse(bytes: &[u8; LEN], crc: Crc) -> Result<Self> {
         let mut take = Take(bytes);
         ensure(take.array() == SIGNATURE, "SUPER-1")?;
@@ -91,7 +97,7 @@ impl Superblock {
         ensure(header_len == LEN as u32, "SUPER-2")?;
         let (feature_compat, feature_ro_compat, feature_incompat) =
             (take.u32(), take.u32(), take.u32());
-        if feature_incompat != 0 {
+        if feature_incompat & !KNOWN_INCOMPAT != 0 {
             return Err(Error::unsupported("incompatible feature of the image"));
         }
         let (machine, class, data) = (take.u16(), take.u8(), take.u8());
@@ -106,9 +112,10 @@ impl Superblock {
         let (uuid, parent_uuid, created_ns) = (take.array(), take.array(), take.u64());
         let writer: [u8; 32] = take.array();
         let flags = take.u32();
-        if !is_zero(&parent_uuid) {
-            return Err(Error::unsupported("image that needs a parent"));
-        }
+        ensure(
+            is_zero(&parent_uuid) == (feature_incompat & PARENT == 0),
+            "SUPER-5",
+        )?;
         if flags & !NOT_RESTARTABLE != 0 {
             return Err(Error::unsupported("superblock flag"));
         }

@@ -5,7 +5,7 @@
 //! the payload; index entries go to a [`Sink`] that the caller keeps until the end.
 
 use crate::{
-    chunk::{ChunkHeader, ChunkType, CODEC_RAW, CRITICAL, HEADER_LEN},
+    chunk::{ChunkHeader, ChunkType, CODEC_RAW, CODEC_ZSTD, CRITICAL, HEADER_LEN},
     crc::{crc32, Crc},
     end::{self, End},
     error::{Error, Result},
@@ -24,6 +24,34 @@ static ZEROS: [u8; 4096] = [0; 4096];
 pub const PAGE_HEAD_LEN: usize = 4096;
 /// Bytes of a whole `END_` chunk.
 pub const END_CHUNK_LEN: usize = HEADER_LEN + end::LEN;
+
+/// How the page data of a chunk is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As it is.
+    Raw {
+        /// CRC-32 of the page data, 0 if there is none.
+        crc: u32,
+    },
+    /// One zstd frame and zeros behind it, [`padded`] bytes together.
+    Zstd {
+        /// Bytes of the frame.
+        frame_len: u32,
+        /// CRC-32 of frame and zeros.
+        crc: u32,
+        /// CRC-32 of the page data.
+        raw_crc: u32,
+    },
+}
+
+/// Bytes that a frame of this length takes in a chunk. It saves something only if that is less than the
+/// page data; otherwise store it raw.
+pub fn padded(frame_len: u32) -> u32 {
+    // CAST: 4096.
+    frame_len
+        .checked_next_multiple_of(limits::PAGE as u32)
+        .unwrap_or(u32::MAX)
+}
 
 /// Keeps offset, sequence numbers, chain and totals of one image being written.
 #[derive(Clone, Debug)]
@@ -127,6 +155,7 @@ impl ImageWriter {
             table_crc: 0,
             payload_crc,
             raw_crc: payload_crc,
+            frame_len: 0,
             header_crc: 0,
         })
     }
@@ -187,8 +216,8 @@ impl ImageWriter {
         Ok(Some((self.emit(h, Some(index))?, len)))
     }
 
-    /// Header and run table of a `PAGE` chunk: fills `out`; write it, then the pages of the `Data` runs.
-    /// `data_crc` is the CRC-32 of those pages in order, 0 if there are none.
+    /// Header and run table of a raw `PAGE` chunk: fills `out`; write it, then the pages of the `Data`
+    /// runs. `data_crc` is the CRC-32 of those pages in order, 0 if there are none.
     ///
     /// # Errors
     /// Those of [`runs::encode`] and of `index`.
@@ -206,6 +235,28 @@ impl ImageWriter {
         out: &mut [u8; PAGE_HEAD_LEN],
         index: &mut dyn Sink,
     ) -> Result {
+        let stored = Stored::Raw { crc: data_crc };
+        self.page_stored(section, owner, critical, runs, stored, out, index)
+    }
+
+    /// The same for page data that is stored as `stored` says; write `out`, then the stored bytes.
+    ///
+    /// # Errors
+    /// Those of [`runs::encode`] and of `index`; `ZSTD-1` for a frame that does not save a block.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a struct for one call would only move the names"
+    )]
+    pub fn page_stored(
+        &mut self,
+        section: u16,
+        owner: u32,
+        critical: bool,
+        runs: &[Run],
+        stored: Stored,
+        out: &mut [u8; PAGE_HEAD_LEN],
+        index: &mut dyn Sink,
+    ) -> Result {
         let Some((head, table)) = out.split_first_chunk_mut::<HEADER_LEN>() else {
             return Err(Error::no_space());
         };
@@ -216,18 +267,26 @@ impl ImageWriter {
         let items = u32::try_from(runs.len()).unwrap_or(u32::MAX);
         let bytes = Runs::parse(table, items)?.stored_bytes();
         // CAST: at most 1 MiB, as `Runs::parse` has checked.
-        let h = self.header(ChunkType::Page, data_crc, bytes as usize, items)?;
-        *head = self.emit(
-            ChunkHeader {
-                section,
-                owner,
-                flags: critical_flag(section, critical),
-                key: runs.first().map_or(0, |r| r.start),
-                table_crc: (self.crc)(0, table),
-                ..h
-            },
-            Some(index),
-        )?;
+        let raw = match stored {
+            Stored::Raw { crc } => crc,
+            Stored::Zstd { raw_crc, .. } => raw_crc,
+        };
+        let mut h = ChunkHeader {
+            section,
+            owner,
+            flags: critical_flag(section, critical),
+            key: runs.first().map_or(0, |r| r.start),
+            table_crc: (self.crc)(0, table),
+            ..self.header(ChunkType::Page, raw, bytes as usize, items)?
+        };
+        if let Stored::Zstd { frame_len, crc, .. } = stored {
+            (h.codec, h.frame_len, h.payload_crc) = (CODEC_ZSTD, frame_len, crc);
+            h.stored_len = padded(frame_len);
+            if h.stored_len >= h.raw_len || frame_len == 0 {
+                return Err(Error::rule("ZSTD-1"));
+            }
+        }
+        *head = self.emit(h, Some(index))?;
         Ok(())
     }
 

@@ -123,14 +123,16 @@ fn both_writers_make_the_same_bytes() {
         let runs: Vec<Run> = p
             .runs
             .iter()
-            .map(|&(start, npages, kind)| Run {
-                start,
-                npages,
-                kind: if kind == 0 {
-                    RunKind::Data
-                } else {
-                    RunKind::Zero
-                },
+            .map(|&(start, npages, kind)| {
+                Run::of(
+                    start,
+                    npages,
+                    if kind == 0 {
+                        RunKind::Data
+                    } else {
+                        RunKind::Zero
+                    },
+                )
             })
             .collect();
         w.page(

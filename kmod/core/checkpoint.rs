@@ -427,7 +427,6 @@ fn image_section(op: &CheckpointOp) -> Result {
         xfeatures,
         xsave_size: xsave as u64,
         writer: concat!("cr_core ", env!("CRKIT_VERSION")).as_bytes(),
-        vdso_crc: 0,
         in_timens: u64::from(offsets != clocks::Offsets::default()),
     })?;
     // One declaration per section that has records, in ascending order.

@@ -126,7 +126,7 @@ impl Output {
             } else {
                 self.zero_pages = self.zero_pages.saturating_add(r.npages.into());
             }
-            self.runs.push(Run { start: r.start, npages: r.npages, kind }, GFP_KERNEL)?;
+            self.runs.push(Run::of(r.start, r.npages, kind), GFP_KERNEL)?;
         }
         if data != u64::from(n) {
             return Err(EINVAL);

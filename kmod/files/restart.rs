@@ -273,7 +273,7 @@ pub(crate) fn fill(cx: &Restart<'_>, state: &State, owner: u32, runs: &[Run]) ->
     let size = state.records.file(cx, index)?.size;
     for r in runs {
         let kind = if r.zero != 0 { cr_format::runs::RunKind::Zero } else { cr_format::runs::RunKind::Data };
-        let run = cr_format::runs::Run { start: r.start, npages: r.npages, kind };
+        let run = cr_format::runs::Run::of(r.start, r.npages, kind);
         cr_format::validate::run_in_file(size, &run).map_err(|e| {
             cx.fail_format(WORD, e);
             errno_of(e)

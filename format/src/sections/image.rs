@@ -37,10 +37,8 @@ record! {
         13 xsave_size: u64 Dec;
         /// Program and version that wrote the image.
         14 writer: text None;
-        /// Not used in this release, 0: see `vdso_crc` of record `mm`.
-        15 vdso_crc: u64 Hex;
         /// 1 if the process was in a time namespace other than the initial one.
-        16 in_timens: u64 Dec;
+        15 in_timens: u64 Dec;
     }
 }
 

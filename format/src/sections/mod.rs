@@ -65,6 +65,8 @@ sections! {
     image IMAGE = 0x0001, true, "", [ImageRecord, SectionRecord];
     /// Names of records and fields, for tools older than the image.
     schema SCHEMA = 0x0002, false, "", [SchemaRecord, SchemaField];
+    /// What tools have done to the image since the checkpoint.
+    provenance PROVENANCE = 0x0003, false, "", [EditRecord];
     /// The process and its threads with their registers.
     tasks TASKS = 0x0010, true, "cr_tasks", [ProcessRecord, TaskRecord];
     /// The address space.

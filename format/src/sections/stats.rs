@@ -10,11 +10,11 @@ record! {
     StatsRecord in STATS, type 1, "stats" {
         /// From the first freeze request until this record, nanoseconds.
         1 frozen_ns: u64 Ns;
-        /// Pages with contents.
+        /// Pages with contents, stored or duplicates of stored ones.
         2 pages: u64 Dec;
         /// Pages that are all zero.
         3 zero_pages: u64 Dec;
-        /// Bytes of stored pages.
+        /// Bytes of these pages with contents, before compression.
         4 page_bytes: u64 Dec;
     }
 }
@@ -22,7 +22,7 @@ record! {
 record! {
     /// One memory area; the record id is that of the area.
     VmaStatsRecord in STATS, type 2, "vma_stats" {
-        /// Pages with contents.
+        /// Pages with contents, stored or duplicates of stored ones.
         1 pages: u64 Dec;
         /// Pages that are all zero.
         2 zero: u64 Dec;

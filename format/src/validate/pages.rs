@@ -60,14 +60,10 @@ pub fn run_in_file(size: u64, run: &Run) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{runs::RunKind, Error};
+    use crate::Error;
 
     fn run(start: u64, npages: u32) -> Run {
-        Run {
-            start,
-            npages,
-            kind: RunKind::Zero,
-        }
+        Run::zero(start, npages)
     }
 
     #[test]

@@ -1,22 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! `crimg`: look at checkpoint images and check them.
 //!
-//! It reads images only, through the crate that the kernel modules use (`cr-format`); it never opens
-//! the device. Where to look: [`cmd`] one file per sub-command · [`view`] one file per resource word ·
-//! [`load`] reading for `show` · [`json`] the machine's view · [`error`] exit codes.
-
-mod cmd;
-mod error;
-mod escape;
-mod input;
-mod json;
-mod load;
-mod names;
-mod number;
-mod output;
-mod view;
+//! The command line; everything else is in `lib.rs`.
 
 use clap::{Parser, Subcommand};
+use crimg::{cmd, output};
 use std::process::ExitCode;
 
 /// Look at checkpoint images of crkit and check them.

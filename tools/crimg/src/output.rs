@@ -4,15 +4,34 @@
 use crate::error::Failure;
 use std::{
     fmt,
-    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+    io::{self, BufWriter, IsTerminal, Write},
 };
 
-/// Standard output.
-pub struct Output(BufWriter<StdoutLock<'static>>);
+/// Where a command prints: standard output, or a buffer of a test.
+pub struct Output(BufWriter<Box<dyn Write>>);
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Output {
     pub fn new() -> Self {
-        Self(BufWriter::new(io::stdout().lock()))
+        Self::to(Box::new(io::stdout().lock()))
+    }
+
+    /// Prints into something else.
+    pub fn to(sink: Box<dyn Write>) -> Self {
+        Self(BufWriter::new(sink))
+    }
+
+    /// Writes raw bytes: contents that the user asked for, or a document that is escaped already.
+    ///
+    /// # Errors
+    /// [`Failure::Write`].
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(bytes).map_err(Failure::Write)
     }
 
     /// Writes one line.
@@ -57,7 +76,7 @@ impl Output {
 }
 
 /// Escapes on the way out. The serializer hands over whole characters in each call.
-struct EscapedJson<'w>(&'w mut BufWriter<StdoutLock<'static>>);
+struct EscapedJson<'w>(&'w mut BufWriter<Box<dyn Write>>);
 
 impl Write for EscapedJson<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {

@@ -57,7 +57,7 @@ fn pages(runs: &[PageRun], vma: &VmaRecord<'_>) -> (u64, u64) {
         let end = (run.start + run.npages * PAGE).min(vma.end);
         let pages = end.saturating_sub(run.start.max(vma.start)) / PAGE;
         match run.kind {
-            RunKind::Data => stored += pages,
+            RunKind::Data | RunKind::Duplicate | RunKind::Parent => stored += pages,
             RunKind::Zero => zero += pages,
         }
     }

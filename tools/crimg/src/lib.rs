@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! Everything of `crimg` but its `main`: a library, so that the fuzz targets and benchmarks reach each part.
+//!
+//! It reads images only through the crate that the kernel modules use (`cr-format`); it never opens the
+//! device. Where to look: [`cmd`] one file per sub-command · [`view`] one file per resource word ·
+//! [`load`] reading forward · [`file`] random access · [`memory`] the address space · [`rewrite`] new
+//! images from old ones · [`json`] the machine's view · [`error`] exit codes.
+//!
+//! The command line is the interface that is kept stable; this library is not.
+#![allow(missing_docs)] // Documented where it is not obvious; see above.
+
+pub mod cmd;
+pub mod error;
+pub mod escape;
+pub mod input;
+pub mod json;
+pub mod load;
+pub mod names;
+pub mod number;
+pub mod output;
+pub mod view;
