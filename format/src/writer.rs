@@ -290,6 +290,15 @@ impl ImageWriter {
         Ok(())
     }
 
+    /// Header of a chunk that is taken over from another image with its payload as it is: equal to the old
+    /// one but for the sequence number. Write it, and behind it everything that followed the old one.
+    ///
+    /// # Errors
+    /// Those of `index`.
+    pub fn keep(&mut self, header: &ChunkHeader, index: &mut dyn Sink) -> Result<[u8; HEADER_LEN]> {
+        self.emit(*header, Some(index))
+    }
+
     /// Header of an `INDX` chunk; write it, then `entries`: the next piece of what the sink has got, cut
     /// with [`cut_index`].
     ///

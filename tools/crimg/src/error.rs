@@ -3,7 +3,7 @@
 
 use crate::escape;
 use cr_format::ErrorKind;
-use std::{fmt, io, process::ExitCode};
+use std::{fmt, io, path::PathBuf, process::ExitCode};
 
 /// How a command that did its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +58,17 @@ impl Outcome {
 pub enum Failure {
     /// The options do not fit together or to the image.
     Usage { message: String, remedy: String },
+    /// The image is damaged where the command needs it. The offset of the error is in its section, or in
+    /// the file for the container.
+    Defect {
+        image: String,
+        error: cr_format::Error,
+    },
     /// Reading the image failed.
     Read { image: String, error: io::Error },
-    /// Writing the output failed.
+    /// Writing a file failed.
+    Output { path: PathBuf, error: io::Error },
+    /// Writing to standard output failed.
     Write(io::Error),
 }
 
@@ -75,7 +83,8 @@ impl Failure {
         eprintln!("crimg: {self}");
         ExitCode::from(match self {
             Self::Usage { .. } => 2,
-            Self::Read { .. } | Self::Write(_) => 6,
+            Self::Defect { error, .. } => return Outcome::of(&error.kind).exit_code(),
+            Self::Read { .. } | Self::Output { .. } | Self::Write(_) => 6,
         })
     }
 }
@@ -84,6 +93,17 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage { message, remedy } => write!(f, "{message}\n  {remedy}"),
+            Self::Defect { image, error } => write!(
+                f,
+                "{}: {error}\n  {}",
+                escape::text(image.as_bytes()),
+                remedy(&error.kind)
+            ),
+            Self::Output { path, error } => write!(
+                f,
+                "{}: cannot be written: {error}\n  Nothing was changed there.",
+                escape::text(path.as_os_str().as_encoded_bytes())
+            ),
             Self::Read { image, error } => write!(
                 f,
                 "{}: cannot be read: {error}\n  Give the path of an image, or - for standard input.",

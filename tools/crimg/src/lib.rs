@@ -9,13 +9,19 @@
 //! The command line is the interface that is kept stable; this library is not.
 #![allow(missing_docs)] // Documented where it is not obvious; see above.
 
+pub mod atomic;
 pub mod cmd;
 pub mod error;
 pub mod escape;
+pub mod file;
 pub mod input;
 pub mod json;
 pub mod load;
+pub mod memory;
 pub mod names;
 pub mod number;
 pub mod output;
+pub mod process;
+pub mod progress;
+pub mod rewrite;
 pub mod view;
