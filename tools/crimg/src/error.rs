@@ -10,6 +10,8 @@ use std::{fmt, io, path::PathBuf, process::ExitCode};
 pub enum Outcome {
     /// The image is sound as far as it was looked at.
     Sound,
+    /// Two images differ (`diff`).
+    Differs,
     /// The image is damaged or breaks a rule.
     Malformed,
     /// The image is newer than this program, or over a limit.
@@ -28,17 +30,19 @@ impl Outcome {
             }
         }
     }
-    /// The worse of two verdicts: malformed before unsupported before sound.
+    /// The worse of two verdicts: malformed before unsupported before different before sound.
     pub fn worse(self, other: Self) -> Self {
         match (self, other) {
             (Self::Malformed, _) | (_, Self::Malformed) => Self::Malformed,
             (Self::Unsupported, _) | (_, Self::Unsupported) => Self::Unsupported,
+            (Self::Differs, _) | (_, Self::Differs) => Self::Differs,
             _ => Self::Sound,
         }
     }
     pub fn exit_code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Sound => 0,
+            Self::Differs => 1,
             Self::Malformed => 3,
             Self::Unsupported => 4,
         })
@@ -47,6 +51,7 @@ impl Outcome {
     pub fn word(self) -> &'static str {
         match self {
             Self::Sound => "sound",
+            Self::Differs => "differs",
             Self::Malformed => "malformed",
             Self::Unsupported => "unsupported",
         }
@@ -63,6 +68,14 @@ pub enum Failure {
     Defect {
         image: String,
         error: cr_format::Error,
+    },
+    /// A file that is no image (JSON, ELF core) cannot be taken: where in it, why, and what to do.
+    Malformed {
+        file: String,
+        /// Place in the file, for people: a JSON pointer, an offset.
+        place: String,
+        message: String,
+        remedy: String,
     },
     /// Reading the image failed.
     Read { image: String, error: io::Error },
@@ -84,6 +97,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Usage { .. } => 2,
             Self::Defect { error, .. } => return Outcome::of(&error.kind).exit_code(),
+            Self::Malformed { .. } => 3,
             Self::Read { .. } | Self::Output { .. } | Self::Write(_) => 6,
         })
     }
@@ -98,6 +112,19 @@ impl fmt::Display for Failure {
                 "{}: {error}\n  {}",
                 escape::text(image.as_bytes()),
                 remedy(&error.kind)
+            ),
+            Self::Malformed {
+                file,
+                place,
+                message,
+                remedy,
+            } => write!(
+                f,
+                "{}: {}: {}\n  {remedy}",
+                escape::text(file.as_bytes()),
+                escape::text(place.as_bytes()),
+                // Serializers' messages quote what they found.
+                escape::text(message.as_bytes()),
             ),
             Self::Output { path, error } => write!(
                 f,
