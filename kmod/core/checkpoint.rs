@@ -11,12 +11,13 @@ use crate::{
     freeze::{Freeze, FreezeError, OwnedTask},
     landlock,
     output::Output,
+    page_data::Packer,
     permission::{OwnedMm, Permission},
     registry::{self, Used},
     session::{Session, State},
 };
 
-use cr_format::sections as words;
+use cr_format::{chunk::CODEC_ZSTD, sections as words};
 use crkit::{
     bindings as b,
     sys::{file::FileRef, task::TaskRef},
@@ -175,10 +176,12 @@ impl CheckpointOp {
         if unsafe { b::crs_signal_pending_current() } != 0 {
             return Err(EINTR);
         }
-        let mut guard = self.output.lock();
-        let out: &mut Option<Output> = &mut guard;
+        // Taken out, so that no lock is held while it compresses and writes.
+        let mut out = self.output.lock().take().ok_or(EINVAL)?;
         // SAFETY: by the caller's promise.
-        unsafe { out.as_mut().ok_or(EINVAL)?.page_chunk(section, owner, runs, pages, n) }
+        let r = unsafe { out.page_chunk(section, owner, runs, pages, n) };
+        *self.output.lock() = Some(out);
+        r
     }
 
     fn frozen_ns(&self) -> u64 {
@@ -188,7 +191,7 @@ impl CheckpointOp {
 
 /// `CHECKPOINT`.
 pub(crate) fn checkpoint(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
-    if arg.flags & !KNOWN_FLAGS != 0 || arg.reserved != 0 {
+    if arg.flags & !KNOWN_FLAGS != 0 {
         return Err(EINVAL);
     }
     s.go(State::Idle, State::Checkpointing)?;
@@ -261,6 +264,16 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
         used.push(Arc::new(u, GFP_KERNEL)?, GFP_KERNEL)?;
     }
 
+    let packer = match arg.zstd_level {
+        0 => None,
+        _ if dry => None,
+        level => Some(Packer::new(CODEC_ZSTD, level).map_err(|e| match e {
+            ENOPKG => s.fail(ENOPKG, "core", b"compression needs the module cr_zstd", "install the module where modprobe finds it (see README), or do without compression"),
+            EINVAL => s.fail(EINVAL, "core", b"the module cr_zstd has no such compression level", "levels are 1 to 19"),
+            e => s.fail(e, "core", b"there is no memory for compression at this level", "choose a lower level, or do without compression"),
+        })?),
+    };
+
     let started_ns = clocks::monotonic();
     let freeze = match Freeze::new(&leader) {
         Ok(f) => f,
@@ -305,7 +318,7 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
         return if dry { Ok(()) } else { Err(EOPNOTSUPP) };
     }
     let Some(file) = file else { return Ok(()) };
-    let r = write_image(s, &op, file, arg);
+    let r = write_image(s, &op, file, packer, arg);
     *op.output.lock() = None;
     unless_killed(s, &op, r)
 }
@@ -346,9 +359,15 @@ fn collect(s: &Arc<Session>, op: &CheckpointOp) -> Result {
     }
 }
 
-fn write_image(s: &Arc<Session>, op: &CheckpointOp, file: FileRef, arg: &mut cr_uapi::Checkpoint) -> Result {
+fn write_image(
+    s: &Arc<Session>,
+    op: &CheckpointOp,
+    file: FileRef,
+    packer: Option<Packer>,
+    arg: &mut cr_uapi::Checkpoint,
+) -> Result {
     image_section(op)?;
-    let mut out = Output::new(file)?;
+    let mut out = Output::new(file, packer)?;
     let io = |e: Error| match e {
         EINTR => EINTR,
         // No file operation that works on kernel memory: /dev/full and the like.
@@ -394,6 +413,7 @@ fn write_image(s: &Arc<Session>, op: &CheckpointOp, file: FileRef, arg: &mut cr_
     out.end().map_err(io)?;
     arg.image_bytes = out.bytes();
     arg.pages = out.pages();
+    arg.stored_bytes = out.stored_bytes();
     Ok(())
 }
 

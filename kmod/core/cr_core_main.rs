@@ -7,17 +7,19 @@
 //! - a frozen process is thawed in every way out, crctl's death included (`freeze.rs`);
 //! - nothing of a restart is visible before the image is verified to its last byte, and a half-built
 //!   process never runs a user instruction of its own (`restart.rs`);
-//! - image bytes are copied into kernel memory once, checked there, and used from there (`input.rs`);
+//! - image bytes are copied into kernel memory once, checked there, and used from there (`input.rs`, `page_data.rs`);
 //! - while a session, a parked task or a queued work exists the module cannot be unloaded.
 
 mod checkpoint;
 mod clocks;
+mod codec;
 mod device;
 mod exports;
 mod freeze;
 mod input;
 mod landlock;
 mod output;
+mod page_data;
 mod permission;
 mod registry;
 mod report;
@@ -48,6 +50,7 @@ impl kernel::InPlaceModule for Core {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // SAFETY: called once, before the device exists and before anybody can register.
         unsafe {
+            codec::init();
             registry::init();
             landlock::init();
         }

@@ -5,6 +5,8 @@
 
 EXPORT_SYMBOL_GPL(cr_register_extension);
 EXPORT_SYMBOL_GPL(cr_unregister_extension);
+EXPORT_SYMBOL_GPL(cr_register_codec);
+EXPORT_SYMBOL_GPL(cr_unregister_codec);
 EXPORT_SYMBOL_GPL(cr_report);
 EXPORT_SYMBOL_GPL(cr_emit);
 EXPORT_SYMBOL_GPL(cr_task);

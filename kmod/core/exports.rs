@@ -4,7 +4,7 @@
 //! Safety, for all of them: `s` is the session that the core passed to the extension and is used only
 //! during that call; pointer arguments are valid as the header says.
 
-use crate::{registry, session::Session};
+use crate::{codec, registry, session::Session};
 use crkit::bindings as b;
 use kernel::{ffi::{c_char, c_int, c_ulong}, prelude::*};
 
@@ -36,6 +36,17 @@ unsafe extern "C" fn cr_register_extension(ops: *const b::cr_extension_ops) -> c
 #[no_mangle]
 unsafe extern "C" fn cr_unregister_extension(ops: *const b::cr_extension_ops) {
     registry::unregister(ops);
+}
+
+#[no_mangle]
+unsafe extern "C" fn cr_register_codec(ops: *const b::cr_codec_ops) -> c_int {
+    // SAFETY: header contract: valid until cr_unregister_codec.
+    status(unsafe { codec::register(ops) })
+}
+
+#[no_mangle]
+unsafe extern "C" fn cr_unregister_codec(ops: *const b::cr_codec_ops) {
+    codec::unregister(ops);
 }
 
 #[no_mangle]

@@ -2,14 +2,21 @@
 //! Reading the image from the caller's descriptor: file, pipe or socket, strictly forward.
 //!
 //! Each byte is read once: metadata into kernel buffers that are checked there and used from there,
-//! page data straight into the pages of the half-built process, its checksum taken over what arrived.
+//! plain page data straight into the pages of the half-built process, its checksum taken over what arrived,
+//! compressed or repeated page data through a buffer in which it is checked first (`page_data.rs`).
 //! `cr_format::stream::Validator` decides; buffers grow only with bytes that were really read.
 
-use crate::{output::crc, session::Session};
+use crate::{
+    output::crc,
+    page_data::{with_page, Buffered},
+    session::Session,
+};
 use cr_format::{
+    chunk::{ChunkHeader, CODEC_RAW, CODEC_ZSTD},
     runs::RunKind,
     sections as words,
     stream::{Next, Validator},
+    superblock,
     validate::MetaSet,
 };
 use crkit::{bindings as b, sys::file::FileRef};
@@ -67,10 +74,14 @@ pub(crate) struct Input {
     restartable: bool,
     /// Payload of the chunk being read.
     buffer: KVVec<u8>,
-    /// Page data of the current chunk: bytes still to come, checksum so far.
+    /// Pages with contents of the current chunk that nobody has taken yet.
     left: u64,
+    /// Checksum of its page data so far, if it goes straight into pages.
     sum: u32,
     vec: KVec<b::bio_vec>,
+    /// Page data that does not.
+    buffered: Buffered,
+    is_buffered: bool,
 }
 
 // SAFETY: the page pointers in `vec` are only used inside one call that holds references to the pages.
@@ -95,6 +106,8 @@ impl Input {
             left: 0,
             sum: 0,
             vec: KVec::with_capacity(b::CR_PAGES_PER_CHUNK as usize, GFP_KERNEL)?,
+            buffered: Buffered::default(),
+            is_buffered: false,
         })
     }
 
@@ -117,6 +130,13 @@ impl Input {
         self.read(s, &mut *page)?;
         let sb = self.validator.superblock(&page).map_err(|e| s.fail_format(e))?;
         self.restartable = sb.is_restartable();
+        if sb.feature_incompat & superblock::ZSTD != 0 {
+            // Now, while nothing has been touched, and by the caller itself.
+            self.buffered.with_codec(CODEC_ZSTD).map_err(|e| match e {
+                ENOPKG => s.fail(ENOPKG, "core", b"the image is compressed, which needs the module cr_zstd", "install the module where modprobe finds it (see README), or store the image raw: crimg repack"),
+                e => s.fail(e, "core", b"there is no memory for decompressing the image", "free some memory"),
+            })?;
+        }
         let mut sections = Sections(KVec::new());
         loop {
             let next = self.header(s)?;
@@ -156,19 +176,48 @@ impl Input {
     fn run_table(&mut self, s: &Session) -> Result<PageChunk> {
         let mut table = KBox::new([0u8; cr_format::runs::TABLE_LEN], GFP_KERNEL)?;
         self.read(s, &mut *table)?;
-        let (section, owner) = self.validator.header().map_or((0, 0), |h| (h.section, h.owner));
+        let Some(h) = self.validator.header().copied() else { return Err(EINVAL) };
         let runs = self.validator.run_table(&table).map_err(|e| s.fail_format(e))?;
         let mut list = KVec::with_capacity(runs.len(), GFP_KERNEL)?;
+        let mut pages = 0u64;
         for r in runs.iter() {
-            let zero = u32::from(r.kind == RunKind::Zero);
-            list.push(b::cr_run { start: r.start, npages: r.npages, zero }, GFP_KERNEL)?;
+            // `Parent` has been refused by the validator.
+            let kind = match r.kind {
+                RunKind::Data => b::CR_RUN_DATA,
+                RunKind::Duplicate => b::CR_RUN_DUPLICATE,
+                RunKind::Zero | RunKind::Parent => b::CR_RUN_ZERO,
+            };
+            if kind != b::CR_RUN_ZERO {
+                pages = pages.saturating_add(r.npages.into());
+            }
+            list.push(b::cr_run { start: r.start, npages: r.npages, kind, source: r.source }, GFP_KERNEL)?;
         }
-        self.left = runs.stored_bytes();
+        let is_compressed = h.codec != CODEC_RAW;
+        self.is_buffered = self.buffered.takes(&runs, is_compressed)?;
+        self.left = pages;
         self.sum = 0;
-        Ok(PageChunk { section, owner, runs: list })
+        if self.is_buffered {
+            self.buffer_page_data(s, &h, is_compressed)?;
+        }
+        Ok(PageChunk { section: h.section, owner: h.owner, runs: list })
     }
 
-    /// Reads page data into pages.
+    /// Reads and checks all page data of a chunk that is compressed or has duplicates.
+    fn buffer_page_data(&mut self, s: &Session, h: &ChunkHeader, is_compressed: bool) -> Result {
+        let mut buffered = core::mem::take(&mut self.buffered);
+        // CAST: lengths of a chunk, at most 1 MiB.
+        let stored = buffered.stored(h.stored_len as usize)?;
+        self.read(s, stored)?;
+        self.validator.page_data(stored).map_err(|e| s.fail_format(e))?;
+        if is_compressed {
+            let decoded = buffered.decode(h.frame_len as usize, h.raw_len as usize);
+            self.validator.decoded(decoded).map_err(|e| s.fail_format(e))?;
+        }
+        self.buffered = buffered;
+        Ok(())
+    }
+
+    /// Fills pages with the next page data of the chunk.
     ///
     /// # Safety
     /// `pages` are `n` referenced pages that nobody else writes.
@@ -177,11 +226,16 @@ impl Input {
             return Ok(());
         }
         let bytes = u64::from(n).saturating_mul(4096);
-        if n > b::CR_PAGES_PER_CHUNK || bytes > self.left {
+        if n > b::CR_PAGES_PER_CHUNK || u64::from(n) > self.left {
             return Err(EINVAL);
         }
+        self.left = self.left.saturating_sub(n.into());
         // SAFETY: `n` pointers by the caller's promise.
         let list = unsafe { core::slice::from_raw_parts(pages, n as usize) };
+        if self.is_buffered {
+            // SAFETY: by the caller's promise.
+            return unsafe { self.buffered.give(list) };
+        }
         self.vec.clear();
         for p in list {
             let mut entry = b::bio_vec::default();
@@ -197,14 +251,9 @@ impl Input {
             return Err(EUCLEAN);
         }
         for p in list {
-            // SAFETY: a referenced page; unmapped right after.
-            unsafe {
-                let k = b::crs_kmap_local(*p).cast::<u8>();
-                self.sum = crc(self.sum, core::slice::from_raw_parts(k, 4096));
-                b::crs_kunmap_local(k.cast());
-            }
+            // SAFETY: a referenced page that nobody else writes.
+            self.sum = unsafe { with_page(*p, |bytes| crc(self.sum, bytes)) };
         }
-        self.left = self.left.saturating_sub(bytes);
         Ok(())
     }
 
@@ -212,6 +261,10 @@ impl Input {
     pub(crate) fn finish_page_chunk(&mut self, s: &Session) -> Result {
         if self.left != 0 {
             return Err(s.fail(EINVAL, "core", b"an extension did not take all page data of a chunk", ""));
+        }
+        if self.is_buffered {
+            // Checked before the extension got any of it.
+            return Ok(());
         }
         let sum = self.sum;
         self.validator.page_data_crc(sum).map_err(|e| s.fail_format(e))

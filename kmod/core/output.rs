@@ -2,16 +2,19 @@
 //! Writing the image to the caller's descriptor: file, pipe or socket, strictly forward.
 //!
 //! Metadata goes out from kernel buffers; page data straight from the pages of the frozen process in one
-//! vectored write per chunk, so that it is copied once, by the file system. Every write is checked for
-//! its length; a short one ends the checkpoint.
+//! vectored write per chunk, so that it is copied once, by the file system, or compressed (`page_data.rs`).
+//! Every write is checked for its length; a short one ends the checkpoint.
 //!
 //! Source of the layout: spec/IMAGE_FORMAT.md; `cr_format::writer` makes the headers.
 
-use crate::clocks;
+use crate::{
+    clocks,
+    page_data::{with_page, Packer},
+};
 use cr_format::{
     runs::{Run, RunKind},
     superblock::{self, Superblock},
-    writer::{cut_index, cut_records, ImageWriter, PAGE_HEAD_LEN},
+    writer::{cut_index, cut_records, ImageWriter, Stored, PAGE_HEAD_LEN},
 };
 use crkit::{bindings as b, errno_of, sys::file::FileRef, RecordBuf};
 use kernel::prelude::*;
@@ -35,17 +38,21 @@ pub(crate) struct Output {
     runs: KVec<Run>,
     pages: u64,
     zero_pages: u64,
+    /// Bytes of page data as stored.
+    stored_bytes: u64,
+    /// Compresses it, if that is wanted.
+    packer: Option<Packer>,
 }
 
 // SAFETY: the page pointers in `vec` are only used inside one call that holds references to the pages.
 unsafe impl Send for Output {}
 
 impl Output {
-    /// Prepares writing to `file` from its current position on.
+    /// Prepares writing to `file` from its current position on, compressed if there is a packer.
     ///
     /// # Errors
     /// `EBADF` when it is not open for writing, `EINVAL` when it cannot be written by the kernel.
-    pub(crate) fn new(file: FileRef) -> Result<Self> {
+    pub(crate) fn new(file: FileRef, packer: Option<Packer>) -> Result<Self> {
         if file.fmode() & b::CR_FMODE_WRITE == 0 {
             return Err(EBADF);
         }
@@ -60,6 +67,8 @@ impl Output {
             runs: KVec::with_capacity(b::CR_RUNS_PER_CHUNK as usize, GFP_KERNEL)?,
             pages: 0,
             zero_pages: 0,
+            stored_bytes: 0,
+            packer,
         })
     }
 
@@ -69,7 +78,10 @@ impl Output {
         // SAFETY: valid buffer of 16 bytes.
         unsafe { b::generate_random_uuid(uuid.as_mut_ptr()) };
         let created = clocks::Clocks::now().realtime as u64;
-        let sb = Superblock::new(uuid, created, concat!("cr_core ", env!("CRKIT_VERSION")).as_bytes());
+        let mut sb = Superblock::new(uuid, created, concat!("cr_core ", env!("CRKIT_VERSION")).as_bytes());
+        if self.packer.is_some() {
+            sb.feature_incompat |= superblock::ZSTD;
+        }
         let mut page = KBox::new([0u8; superblock::LEN], GFP_KERNEL)?;
         self.writer.superblock(&sb, &mut page);
         self.write(&*page)
@@ -119,8 +131,13 @@ impl Output {
         self.runs.clear();
         let mut data = 0u64;
         for r in runs {
-            let kind = if r.zero != 0 { RunKind::Zero } else { RunKind::Data };
-            if r.zero == 0 {
+            let kind = match r.kind {
+                b::CR_RUN_DATA => RunKind::Data,
+                b::CR_RUN_ZERO => RunKind::Zero,
+                // Tools make duplicates, checkpoints do not.
+                _ => return Err(EINVAL),
+            };
+            if kind == RunKind::Data {
                 data = data.saturating_add(r.npages.into());
                 self.pages = self.pages.saturating_add(r.npages.into());
             } else {
@@ -136,14 +153,42 @@ impl Output {
             // SAFETY: `n` pointers by the caller's promise.
             _ => unsafe { core::slice::from_raw_parts(pages, n as usize) },
         };
+        let mut packer = self.packer.take();
+        // SAFETY: referenced pages of a frozen process.
+        let packed = packer.as_mut().and_then(|p| unsafe { p.pack(list) });
+        let r = match packed {
+            Some(p) => {
+                let crc = crc(0, p.stored);
+                self.packed_chunk(section, owner, p.stored, Stored::Zstd { frame_len: p.frame_len, crc, raw_crc: p.raw_crc })
+            }
+            None => self.raw_chunk(section, owner, list),
+        };
+        self.packer = packer;
+        r
+    }
+
+    /// The rest of [`Output::page_chunk`] for compressed page data.
+    fn packed_chunk(&mut self, section: u16, owner: u32, bytes: &[u8], stored: Stored) -> Result {
+        let head: &mut [u8; PAGE_HEAD_LEN] = &mut self.head;
+        self.writer.page_stored(section, owner, true, &self.runs, stored, head, &mut self.index).map_err(errno_of)?;
+        let vec = [
+            b::kvec { iov_base: self.head.as_mut_ptr().cast(), iov_len: PAGE_HEAD_LEN },
+            b::kvec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() },
+        ];
+        let len = PAGE_HEAD_LEN.saturating_add(bytes.len());
+        self.stored_bytes = self.stored_bytes.saturating_add(bytes.len() as u64);
+        let mut iter = b::iov_iter::default();
+        // SAFETY: `vec` and what it points to outlive the use of `iter`.
+        unsafe { b::iov_iter_kvec(&mut iter, b::CR_ITER_SOURCE, vec.as_ptr(), vec.len(), len) };
+        self.write_iter(&mut iter, len)
+    }
+
+    /// The rest of [`Output::page_chunk`] for page data that is stored as it is: `list` are referenced pages.
+    fn raw_chunk(&mut self, section: u16, owner: u32, list: &[*mut b::page]) -> Result {
         let mut sum = 0u32;
         for p in list {
-            // SAFETY: a referenced page; unmapped right after.
-            unsafe {
-                let k = b::crs_kmap_local(*p).cast::<u8>();
-                sum = crc(sum, core::slice::from_raw_parts(k, 4096));
-                b::crs_kunmap_local(k.cast());
-            }
+            // SAFETY: a referenced page of a frozen process.
+            sum = unsafe { with_page(*p, |bytes| crc(sum, bytes)) };
         }
         let head: &mut [u8; PAGE_HEAD_LEN] = &mut self.head;
         self.writer.page(section, owner, true, &self.runs, sum, head, &mut self.index).map_err(errno_of)?;
@@ -160,6 +205,7 @@ impl Output {
             self.vec.push(entry, GFP_KERNEL)?;
         }
         let len = self.vec.len().saturating_mul(4096);
+        self.stored_bytes = self.stored_bytes.saturating_add((list.len() as u64).saturating_mul(4096));
         let mut iter = b::iov_iter::default();
         // SAFETY: `vec` holds that many entries of referenced pages and is not changed while in use.
         unsafe { b::iov_iter_bvec(&mut iter, b::CR_ITER_SOURCE, self.vec.as_ptr(), self.vec.len(), len) };
@@ -197,6 +243,11 @@ impl Output {
     /// Pages stored as zero.
     pub(crate) fn zero_pages(&self) -> u64 {
         self.zero_pages
+    }
+
+    /// Bytes of page data as stored, compressed or not.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result {

@@ -235,7 +235,7 @@ pub(crate) fn all() -> Result<KVec<Used>> {
 }
 
 /// Asks user space for a module; the answer is whether the extension is registered afterwards.
-fn request(format: &CStr, name: &[u8]) {
+pub(crate) fn request(format: &CStr, name: &[u8]) {
     // Words and kinds are short names; anything else cannot be a module alias.
     if name.is_empty() || name.len() > 48 || !name.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c)) {
         return;

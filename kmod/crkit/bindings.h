@@ -45,6 +45,7 @@
 #include <linux/utsname.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
+#include <linux/zstd.h>
 #include <linux/ksm.h>
 #include <linux/rcupdate.h>
 #include <linux/rcupdate_wait.h>

@@ -14,8 +14,29 @@ use cr_format::Record;
 use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{error::to_result, prelude::*, str::CStr};
 
-/// One run of pages: `start` (address or byte offset), `npages`, `zero` (1: no data stored).
+/// One run of pages: `start` (address or byte offset), `npages`, `kind` ([`RUN_DATA`], [`RUN_ZERO`],
+/// [`RUN_DUPLICATE`]), `source` (of a duplicate).
 pub type Run = b::cr_run;
+/// Pages whose contents the chunk stores.
+pub const RUN_DATA: u32 = b::CR_RUN_DATA;
+/// Pages that are zero.
+pub const RUN_ZERO: u32 = b::CR_RUN_ZERO;
+/// Pages that all equal one stored page of the same chunk; only in a restart, see [`Restart::bulk_read`].
+pub const RUN_DUPLICATE: u32 = b::CR_RUN_DUPLICATE;
+/// Most pages that [`Restart::bulk_read`] takes at once, and that a chunk stores.
+pub const BATCH: u32 = b::CR_PAGES_PER_CHUNK;
+
+/// Cuts a run into pieces of at most [`BATCH`] pages: (start, number of pages).
+pub fn batches(run: &Run) -> impl Iterator<Item = (u64, u32)> {
+    let (mut at, mut left) = (run.start, run.npages);
+    core::iter::from_fn(move || {
+        let n = left.min(BATCH);
+        let start = at;
+        at = at.saturating_add(u64::from(n).saturating_mul(cr_format::limits::PAGE));
+        left = left.saturating_sub(n);
+        (n > 0).then_some((start, n))
+    })
+}
 
 /// What both directions have in common: the report that the user reads.
 #[derive(Clone, Copy)]
@@ -235,7 +256,7 @@ impl<'a> Checkpoint<'a> {
         to_result(unsafe { b::cr_checkpoint_file(self.raw(), section, file.as_ptr(), id) })
     }
 
-    /// Writes one PAGE chunk: `runs` in ascending order, `pages` the pages of the non-zero runs.
+    /// Writes one PAGE chunk: `runs` of data and of zero in ascending order, `pages` the pages of those of data.
     pub fn bulk_write(&self, owner: u32, runs: &[Run], pages: &PageBatch) -> Result {
         let nruns = u32::try_from(runs.len()).map_err(|_| EINVAL)?;
         // SAFETY: live session; both arrays are valid during the call, the pages are referenced.
@@ -344,7 +365,9 @@ impl<'a> Restart<'a> {
         unsafe { FileRef::from_raw(file) }.ok_or(EINVAL)
     }
 
-    /// Fills the pages with the next page data of the chunk being read.
+    /// Fills the pages, at most [`BATCH`], with the next contents of the chunk being read: those of its runs that
+    /// are not zero, in order. The core repeats what is duplicate, so such a run is taken like one with data,
+    /// but it can have any number of pages: take it in [`batches`].
     pub fn bulk_read(&self, pages: &PageBatch) -> Result {
         // SAFETY: live session; the pages are referenced and belong to the restarted process.
         to_result(unsafe { b::cr_bulk_read(self.raw(), pages.as_ptr(), pages.len()) })

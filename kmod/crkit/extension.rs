@@ -94,7 +94,8 @@ pub trait Extension: 'static {
     fn step(cx: &Restart<'_>, state: &Self::State, at: At) -> Result<Next>;
     /// Makes the claimed file object `id` (leader, [`Phase::Process`]).
     fn restart_file(cx: &Restart<'_>, state: &Self::State, id: u32) -> Result<FileRef>;
-    /// One chunk of page data of our section; its pages are taken with [`Restart::bulk_read`].
+    /// One chunk of page data of our section: contents of all runs that are not zero must be taken, in order, with
+    /// [`Restart::bulk_read`].
     fn fill(cx: &Restart<'_>, state: &Self::State, owner: u32, runs: &[Run]) -> Result;
     /// Called by the coordinator on the switched-out thread, right before `commit_regs`.
     fn commit_outside(cx: &Restart<'_>, state: &Self::State, task: u32, t: &TaskRef) -> Result;

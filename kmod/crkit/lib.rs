@@ -6,9 +6,10 @@
 //! all raw pointers stay in here. See `kmod/samples/` for a complete third-party extension.
 //!
 //! Layout: [`extension`] the trait and its registration · [`context`] what an extension may ask of the
-//! core · [`sys`] the thin layer over kernel functions · [`bindings`] what bindgen made.
+//! core · [`codec`] compression of page data · [`sys`] the thin layer over kernel functions · [`bindings`] what bindgen made.
 
 pub mod bindings;
+pub mod codec;
 pub mod context;
 pub mod extension;
 pub mod plan;
@@ -16,6 +17,7 @@ pub mod record;
 pub mod schema;
 pub mod sys;
 
+pub use codec::{Codec, CodecRegistration};
 pub use context::{Checkpoint, Restart, Session};
 pub use extension::{At, Extension, Next, Phase, Registration, Syscall};
 pub use record::{Obstacle, RecordBuf};

@@ -7,7 +7,7 @@ use crate::{
 };
 use cr_logic::files::{flag, ChunkRuns, Fate, PageRun, PAGES};
 use crkit::{
-    context::Run,
+    context::{Run, RUN_DATA, RUN_ZERO},
     sys::{
         file::FileRef,
         mm::{PageBatch, PAGE_SIZE},
@@ -51,7 +51,8 @@ impl Writer<'_> {
         }
         let mut list = KVec::with_capacity(self.runs.runs().len(), GFP_KERNEL)?;
         for r in self.runs.runs() {
-            list.push(Run { start: r.start, npages: r.npages, zero: r.zero.into() }, GFP_KERNEL)?;
+            let kind = if r.zero { RUN_ZERO } else { RUN_DATA };
+            list.push(Run { start: r.start, npages: r.npages, kind, source: 0 }, GFP_KERNEL)?;
         }
         self.cx.bulk_write(self.owner, &list, &self.pages)?;
         self.runs.clear();

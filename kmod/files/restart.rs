@@ -16,7 +16,7 @@ use cr_logic::{
 };
 use crkit::{
     bindings as b,
-    context::Run,
+    context::{batches, Run, BATCH, RUN_ZERO},
     errno_of,
     plan::Plan,
     sys::{
@@ -26,6 +26,7 @@ use crkit::{
         open_file::{self, SEEK_SET},
         path::{PathRef, PathText},
         task::TaskRef,
+        wait,
     },
     At, Next, Restart, Syscall,
 };
@@ -271,23 +272,28 @@ pub(crate) fn fill(cx: &Restart<'_>, state: &State, owner: u32, runs: &[Run]) ->
         return Err(cx.fail(EUCLEAN, WORD, "PAGE-9", b"page data of something that is no removed file", "list every defect with: crimg verify IMAGE"));
     };
     let size = state.records.file(cx, index)?.size;
+    let mut pages = PageBatch::new(BATCH as usize, false)?;
     for r in runs {
-        let kind = if r.zero != 0 { cr_format::runs::RunKind::Zero } else { cr_format::runs::RunKind::Data };
-        let run = cr_format::runs::Run::of(r.start, r.npages, kind);
+        let run = cr_format::runs::Run::data(r.start, r.npages);
         cr_format::validate::run_in_file(size, &run).map_err(|e| {
             cx.fail_format(WORD, e);
             errno_of(e)
         })?;
-        if r.zero != 0 {
+        if r.kind == RUN_ZERO {
             // The file is new: all of it is a hole.
             continue;
         }
-        let mut pages = PageBatch::new(r.npages as usize, false)?;
-        pages.add_fresh(r.npages)?;
-        cx.bulk_read(&pages)?;
-        base.write_pages(r.start, &pages, size).map_err(|e| {
-            cx.fail(e, WORD, "", b"the contents of a removed file cannot be written", "make room in its file system")
-        })?;
+        for (start, n) in batches(r) {
+            // The same pages for every piece but the last, which may be shorter.
+            pages.truncate(n as usize);
+            let missing = n.saturating_sub(pages.len());
+            pages.add_fresh(missing)?;
+            cx.bulk_read(&pages)?;
+            base.write_pages(start, &pages, size).map_err(|e| {
+                cx.fail(e, WORD, "", b"the contents of a removed file cannot be written", "make room in its file system")
+            })?;
+            wait::resched()?;
+        }
     }
     Ok(())
 }

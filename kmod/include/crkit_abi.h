@@ -23,7 +23,7 @@ struct page;
 struct pt_regs;
 struct task_struct;
 
-#define CR_ABI 1
+#define CR_ABI 2
 
 /* Phases of a restart; every extension's step() runs in each, in order of `order`. */
 #define CR_PHASE_PROCESS 0	/* leader only, before page data is read */
@@ -39,10 +39,14 @@ struct cr_syscall {
 };
 
 /* One run of pages in a PAGE chunk. */
+#define CR_RUN_DATA      0	/* stored in the chunk */
+#define CR_RUN_ZERO      1	/* all bytes zero, nothing stored */
+#define CR_RUN_DUPLICATE 2	/* every page equals the page at `source`, nothing stored; restart only */
 struct cr_run {
 	u64 start;	/* address or byte offset of the first page */
-	u32 npages;
-	u32 zero;	/* 1: all bytes zero, no data stored */
+	u32 npages;	/* of CR_RUN_DATA at most CR_PAGES_PER_CHUNK in a chunk, of the others any number */
+	u32 kind;	/* CR_RUN_* */
+	u64 source;	/* CR_RUN_DUPLICATE: a page of an earlier CR_RUN_DATA run of the same chunk; else 0 */
 };
 
 #define CR_RUNS_PER_CHUNK  168
@@ -75,7 +79,8 @@ struct cr_extension_ops {
 	int (*step)(struct cr_session *s, void *state, u32 phase, u32 task, u32 step, long prev, struct cr_syscall *call);
 	/* Leader, CR_PHASE_PROCESS: make the claimed file object `id`; the caller gets the reference. */
 	int (*restart_file)(struct cr_session *s, void *state, u32 id, struct file **file);
-	/* Leader: one PAGE chunk of our section; take the data with cr_bulk_read. */
+	/* Leader: one PAGE chunk of our section. Take the contents of all runs but those of zero, in order, with
+	 * cr_bulk_read: the core decodes what is compressed and repeats what is duplicate. */
 	int (*fill)(struct cr_session *s, void *state, u32 owner, const struct cr_run *runs, u32 nruns);
 	/* The coordinator, from outside, on a switched-out thread that will next run commit_regs. */
 	int (*commit_outside)(struct cr_session *s, void *state, u32 task, struct task_struct *t);
@@ -85,9 +90,29 @@ struct cr_extension_ops {
 	void (*release)(void *state);
 };
 
+/* A codec for page data: keeps no state but the memory that the core gives it. Module alias crcodec-<name>. */
+struct cr_codec_ops {
+	u32 abi;		/* CR_ABI */
+	u16 codec;		/* as chunk headers have it */
+	u16 reserved;
+	u32 max_level;		/* levels are 1 to this */
+	const char *name;
+	struct module *owner;
+	/* Bytes of workspace for up to `max_len` bytes; level 0: for decoding. 0: cannot be done. */
+	size_t (*workspace)(u32 level, u32 max_len);
+	/* Decodes one frame; returns its decoded length, or -EUCLEAN if it is damaged or does not fit. The workspace
+	 * is aligned to 8 bytes; src is untrusted, but nobody changes it meanwhile. */
+	long (*decode)(void *workspace, size_t workspace_len, void *dst, u32 dst_len, const void *src, u32 src_len);
+	/* Encodes to one frame as the image format wants it; returns its length, or -ENOSPC if it does not fit. */
+	long (*encode)(void *workspace, size_t workspace_len, u32 level, void *dst, u32 dst_len, const void *src,
+		       u32 src_len);
+};
+
 /* ---- exported by the core ---- */
 int cr_register_extension(const struct cr_extension_ops *ops);
 void cr_unregister_extension(const struct cr_extension_ops *ops);
+int cr_register_codec(const struct cr_codec_ops *ops);
+void cr_unregister_codec(const struct cr_codec_ops *ops);
 
 /* Both directions */
 #define CR_REPORT_OBSTACLE 1
@@ -109,7 +134,7 @@ int cr_object(struct cr_session *s, u16 section, u64 key, u32 *id);
  * kind for the module alias crext-file-<kind>. */
 int cr_claim(struct cr_session *s, struct file *file, const char *kind, u16 *section);
 int cr_checkpoint_file(struct cr_session *s, u16 section, struct file *file, u32 id);
-/* One PAGE chunk; the pages stay the caller's. `npages` is the sum over the runs that are not zero. */
+/* One PAGE chunk; the pages stay the caller's. `npages` is the sum over the runs of data; there are no duplicates. */
 int cr_bulk_write(struct cr_session *s, u16 section, u32 owner, const struct cr_run *runs, u32 nruns,
 		  struct page **pages, u32 npages);
 
@@ -123,6 +148,8 @@ struct file *cr_mapped_file(struct cr_session *s, u32 fd);	/* with a reference, 
 u32 cr_files_policy(struct cr_session *s);
 unsigned long cr_scratch(struct cr_session *s, u32 task, size_t *len);	/* user memory for arguments */
 int cr_restart_file(struct cr_session *s, u16 section, u32 id, struct file **file);
+/* In fill(): the contents of the next pages, in the order of the runs that are not zero; at most
+ * CR_PAGES_PER_CHUNK pages in a call. All must have been taken when fill() returns. */
 int cr_bulk_read(struct cr_session *s, struct page **pages, u32 npages);
 
 #endif

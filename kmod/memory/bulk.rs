@@ -15,7 +15,7 @@ use cr_logic::memory::{
     layout,
 };
 use crkit::{
-    context::Run,
+    context::{Run, RUN_DATA, RUN_ZERO},
     sys::{
         mapped::SharedAnon,
         mm::{LockedMm, MmRef, PageBatch, Resident, PAGE_SIZE},
@@ -200,10 +200,13 @@ impl Chunk<'_> {
             }
             let last = self.runs.as_mut_slice().last_mut();
             match last {
-                Some(r) if !self.fresh && layout::continues((r.start, r.npages, r.zero), *addr, zero) => {
+                Some(r) if !self.fresh && layout::continues((r.start, r.npages, u32::from(r.kind == RUN_ZERO)), *addr, zero) => {
                     r.npages = r.npages.saturating_add(1);
                 }
-                _ => self.runs.push(Run { start: *addr, npages: 1, zero: zero.into() }, GFP_KERNEL)?,
+                _ => {
+                    let kind = if zero { RUN_ZERO } else { RUN_DATA };
+                    self.runs.push(Run { start: *addr, npages: 1, kind, source: 0 }, GFP_KERNEL)?;
+                }
             }
             self.fresh = false;
         }

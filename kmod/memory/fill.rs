@@ -2,8 +2,8 @@
 //! Placing page data into the areas that `restart.rs` has made.
 //!
 //! Private pages are taken by forced write faults, which make fresh pages even where the process may not
-//! write; shared ones come from their object. All pages of a chunk are then filled by one read from
-//! the image. The bytes are untrusted: only pages of the half-built process are ever written.
+//! write; shared ones come from their object. The pages of a chunk are then filled by one read from
+//! the image, those of long runs of duplicates by several. The bytes are untrusted: only pages of the half-built process are ever written.
 
 use crate::{restart::State, OWNER, WORD};
 use cr_logic::memory::{
@@ -11,7 +11,7 @@ use cr_logic::memory::{
     holder, Spec, PAGE,
 };
 use crkit::{
-    context::Run,
+    context::{batches, Run, BATCH, RUN_ZERO},
     sys::{
         mm::{MmRef, PageBatch},
         wait,
@@ -26,7 +26,7 @@ pub(crate) fn fill(cx: &Restart<'_>, st: &State, owner: u32, runs: &[Run]) -> Re
         return Err(cx.fail(EUCLEAN, WORD, "", b"page data of an address space that does not exist", ""));
     }
     let mm = MmRef::current()?;
-    let mut pages = PageBatch::new(cr_format::limits::CHUNK_PAGES as usize, true)?;
+    let mut pages = PageBatch::new(BATCH as usize, true)?;
     for r in runs {
         let area = u64::from(r.npages)
             .checked_mul(PAGE)
@@ -35,15 +35,25 @@ pub(crate) fn fill(cx: &Restart<'_>, st: &State, owner: u32, runs: &[Run]) -> Re
         let Some(area) = area else {
             return Err(refuse(cx, r, "page data outside of all areas"));
         };
-        match (build::contents(area), r.zero != 0) {
+        match (build::contents(area), r.kind == RUN_ZERO) {
             (Contents::None, _) => return Err(refuse(cx, r, "page data for an area that can have none")),
             // Fresh memory is zero.
             (Contents::Private | Contents::Shared, true) => {}
             (Contents::OverFile, true) => clear(cx, &mm, r)?,
-            (Contents::Private | Contents::OverFile, false) => {
-                mm.take_pages(r.start, r.npages, true, &mut pages).map_err(|e| cannot(cx, r, e))?;
+            (contents, false) => {
+                for (start, n) in batches(r) {
+                    if pages.len().saturating_add(n) > BATCH {
+                        cx.bulk_read(&pages)?;
+                        pages.clear();
+                        wait::resched()?;
+                    }
+                    match contents {
+                        Contents::Shared => shared(st, area, start, n, &mut pages),
+                        _ => mm.take_pages(start, n, true, &mut pages),
+                    }
+                    .map_err(|e| cannot(cx, r, e))?;
+                }
             }
-            (Contents::Shared, false) => shared(cx, st, area, r, &mut pages)?,
         }
     }
     cx.bulk_read(&pages)
@@ -51,29 +61,24 @@ pub(crate) fn fill(cx: &Restart<'_>, st: &State, owner: u32, runs: &[Run]) -> Re
 
 /// Hides the file behind zero pages.
 fn clear(cx: &Restart<'_>, mm: &MmRef<'_>, r: &Run) -> Result {
-    let most = cr_format::limits::CHUNK_PAGES;
-    let mut pages = PageBatch::new(most as usize, true)?;
-    let (mut at, mut left) = (r.start, r.npages);
-    while left > 0 {
-        let n = left.min(most);
-        mm.take_pages(at, n, true, &mut pages).map_err(|e| cannot(cx, r, e))?;
+    let mut pages = PageBatch::new(BATCH as usize, true)?;
+    for (start, n) in batches(r) {
+        mm.take_pages(start, n, true, &mut pages).map_err(|e| cannot(cx, r, e))?;
         for i in 0..n as usize {
             pages.with_page(i, |p| p.fill(0)).ok_or(EINVAL)?;
         }
         pages.clear();
-        at = at.saturating_add(u64::from(n).saturating_mul(PAGE));
-        left = left.saturating_sub(n);
         wait::resched()?;
     }
     Ok(())
 }
 
 /// Takes pages of a shared object: the area itself may be mapped for reading only.
-fn shared(cx: &Restart<'_>, st: &State, a: &Spec, r: &Run, pages: &mut PageBatch) -> Result {
+fn shared(st: &State, a: &Spec, start: u64, n: u32, pages: &mut PageBatch) -> Result {
     let object = st.object(a).ok_or(EINVAL)?;
-    let first = (a.offset / PAGE).saturating_add(r.start.saturating_sub(a.start) / PAGE);
-    for i in 0..u64::from(r.npages) {
-        object.take_page(first.saturating_add(i), pages).map_err(|e| cannot(cx, r, e))?;
+    let first = (a.offset / PAGE).saturating_add(start.saturating_sub(a.start) / PAGE);
+    for i in 0..u64::from(n) {
+        object.take_page(first.saturating_add(i), pages)?;
     }
     Ok(())
 }

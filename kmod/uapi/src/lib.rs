@@ -26,7 +26,7 @@ pub const DEVICE_PATH: &str = "/dev/crkit";
 /// Name of the misc device, without the directory.
 pub const DEVICE_NAME: &str = "crkit";
 /// Version of this interface; [`Query::abi`] must be equal.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// ioctl letter; with `_IOWR` sizes these numbers cannot collide with the ones the VFS handles itself.
 pub const MAGIC: u8 = 0xC7;
@@ -109,8 +109,10 @@ pub struct Checkpoint {
     pub total_ns: u64,
     /// Out: number of obstacles found; when not 0 the call fails with `EOPNOTSUPP`, or succeeds if dry run.
     pub obstacles: u32,
-    /// Spare, must be 0.
-    pub reserved: u32,
+    /// In: 0: page data is stored as it is; 1 to 19: compressed with zstd at this level.
+    pub zstd_level: u32,
+    /// Out: bytes of page data in the image; without compression 4096 for each page with contents.
+    pub stored_bytes: u64,
 }
 
 /// Let the process continue.

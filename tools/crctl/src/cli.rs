@@ -48,8 +48,9 @@ Exit codes: 0 done, 1 there are obstacles (all are listed), 2 wrong use, 3 no su
 modules missing, 6 file error, 7 any other failure.
 
 JSON (on standard error with -o -): {\"command\", \"ok\", \"exit_code\", \"pid\", \"comm\", \"output\", \"threads\", \
-\"image_bytes\", \"pages\", \"frozen_ns\", \"total_ns\", \"after\": \"continued\" | \"killed\" | \"stopped\", \
-\"notes\"}.";
+\"image_bytes\", \"pages\", \"page_bytes\", \"stored_bytes\", \"zstd\", \"frozen_ns\", \"total_ns\", \"after\": \
+\"continued\" | \"killed\" | \"stopped\", \"notes\"}. page_bytes is the size of the pages with contents, stored_bytes what they take \
+in the image, zstd the level (absent: stored as they are).";
 
 const RESTART_HELP: &str = "\
 In the foreground (without --detach) crctl stays the parent of the restarted program: signals that are sent to crctl \
@@ -195,6 +196,13 @@ pub struct CheckpointArgs {
     /// Replace FILE if it exists, atomically; without it, an existing FILE is an error
     #[arg(long)]
     pub force: bool,
+
+    /// Compress the contents of memory with zstd at LEVEL, 1 (fast) to 19 (small), 3 if no LEVEL is given; without
+    /// it, they are stored as they are, which is fastest. The process is frozen while it is done; crimg repack
+    /// compresses an image afterwards
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "3",
+        value_parser = clap::value_parser!(u32).range(1..=19))]
+    pub zstd: Option<u32>,
 }
 
 /// Arguments of `restart`.

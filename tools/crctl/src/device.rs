@@ -102,6 +102,7 @@ impl Device {
         flags: u32,
         out: Option<BorrowedFd<'_>>,
         external: &[u32],
+        zstd_level: u32,
     ) -> (uapi::Checkpoint, io::Result<()>) {
         let mut arg = uapi::Checkpoint {
             flags,
@@ -110,6 +111,7 @@ impl Device {
             // CAST: a user pointer travels as 64 bits; clap admits far less than 4 Gi options, the kernel 1024.
             external: external.as_ptr() as u64,
             external_count: external.len() as u32,
+            zstd_level,
             ..Default::default()
         };
         // SAFETY: `external` points to `external_count` values that outlive the call.

@@ -63,7 +63,7 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<u8> {
 /// Does the dry run.
 pub fn look(device: &Device, args: &TargetArgs) -> Result<Look> {
     let flags = cr_uapi::CHECKPOINT_DRY_RUN | flags(args);
-    let (answer, result) = device.checkpoint(args.pid, flags, None, &args.fds);
+    let (answer, result) = device.checkpoint(args.pid, flags, None, &args.fds, 0);
     let report = device.report();
     if let Err(e) = result {
         return Err(Failure::from_checkpoint(args.pid, &e, report));

@@ -63,7 +63,7 @@ pub fn run(args: &CheckpointArgs, json: bool) -> Result<u8> {
     let signals = Signals::hold()?;
     let image = destination.open()?;
     let done = write(&device, args, after, image, &signals)?;
-    summarise(&done, &process, &destination, after, json)?;
+    summarise(&done, &process, &destination, (after, args.zstd), json)?;
     Ok(0)
 }
 
@@ -84,7 +84,9 @@ fn write(
     };
     let flags = check::flags(&args.target) | keep;
     let work = || {
-        let (answer, result) = device.checkpoint(pid, flags, Some(image.as_fd()), &args.target.fds);
+        let level = args.zstd.unwrap_or(0);
+        let (answer, result) =
+            device.checkpoint(pid, flags, Some(image.as_fd()), &args.target.fds, level);
         let synced = if result.is_ok() { image.sync() } else { Ok(()) };
         (answer, result, synced)
     };
@@ -201,7 +203,7 @@ fn summarise(
     done: &Done,
     process: &Process,
     to: &Destination,
-    after: After,
+    (after, zstd): (After, Option<u32>),
     json: bool,
 ) -> Result<()> {
     let word = match after {
@@ -210,8 +212,9 @@ fn summarise(
         After::Stopped => "stopped",
     };
     let answer = &done.answer;
+    let page_bytes = answer.pages.saturating_mul(4096);
     if json {
-        let object = json!({
+        let mut object = json!({
             "command": "checkpoint",
             "ok": true,
             "exit_code": 0,
@@ -221,11 +224,16 @@ fn summarise(
             "threads": answer.threads,
             "image_bytes": answer.image_bytes,
             "pages": answer.pages,
+            "page_bytes": page_bytes,
+            "stored_bytes": answer.stored_bytes,
             "frozen_ns": done.frozen_ns,
             "total_ns": done.total_ns,
             "after": word,
             "notes": notes_json(&done.report.notes),
         });
+        if let Some(level) = zstd {
+            object["zstd"] = level.into();
+        }
         if matches!(to, Destination::Stdout) {
             say::stderr(&object.to_string());
             return Ok(());
@@ -233,8 +241,16 @@ fn summarise(
         return print(&format!("{object}\n"));
     }
     print_notes("checkpoint", &done.report.notes);
+    let packed = match zstd {
+        Some(_) => format!(
+            " (memory {} stored as {})",
+            say::bytes(page_bytes),
+            say::bytes(answer.stored_bytes)
+        ),
+        None => String::new(),
+    };
     say::stderr(&format!(
-        "crctl checkpoint: {}: {}, {}, frozen {}, total {}, {word}: {}",
+        "crctl checkpoint: {}: {}, {}{packed}, frozen {}, total {}, {word}: {}",
         process.title(),
         say::count(answer.threads.into(), "thread"),
         say::bytes(answer.image_bytes),
