@@ -46,6 +46,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("PAGE-10", "a run of section memory lies in one memory area"),
     ("PAGE-11", "a run of section files lies in the file, its last page included"),
     ("PAGE-12", "the source of a DUPLICATE run is a page of an earlier DATA run of the chunk, that of others is zero"),
+    ("PAGE-13", "only an image with the feature PARENT has PARENT runs"),
     ("ZSTD-1", "a compressed chunk is a frame and less than 4096 bytes behind it, a multiple of 4096, and shorter than its pages"),
     ("ZSTD-2", "only an image with the feature ZSTD has compressed chunks"),
     ("ZSTD-3", "a zstd frame is a single segment without dictionary and checksum, and states the length of its contents"),

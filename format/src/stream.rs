@@ -411,7 +411,7 @@ impl Validator {
     /// (perhaps none), then [`Validator::page_data`].
     ///
     /// # Errors
-    /// `BadChecksum`, those of [`Runs::parse`], `PAGE-6`, `PAGE-8`.
+    /// `BadChecksum`, those of [`Runs::parse`], `PAGE-6`, `PAGE-8`, `PAGE-13`.
     pub fn run_table<'t>(&mut self, table: &'t [u8; TABLE_LEN]) -> Result<Runs<'t>> {
         self.expect(Awaits::RunTable)?;
         let h = self.current()?;
@@ -435,7 +435,8 @@ impl Validator {
             let n = match run.kind {
                 RunKind::Data | RunKind::Duplicate => &mut self.pages,
                 RunKind::Zero => &mut self.zero_pages,
-                RunKind::Parent => return Err(Error::unsupported("page data in a parent image")),
+                // Images with the feature are refused at the superblock.
+                RunKind::Parent => return Err(Error::rule("PAGE-13")),
             };
             *n = n.saturating_add(run.npages.into());
         }

@@ -90,10 +90,10 @@ fn hold(name: &str, data: &[u8], property: impl Fn(&[u8]) + panic::RefUnwindSafe
 
 #[test]
 fn changed_images_never_panic_and_read_the_same_in_pieces() {
-    let seed = synth::process().bytes();
+    let seeds = [synth::process().bytes(), synth::compressed().bytes()];
     let mut random = Random(0x1234_5678_9abc_def1);
     for _ in 0..tries() {
-        let mut data = seed.clone();
+        let mut data = seeds[random.below(2)].clone();
         // Most of the image is page data; the rest is what can break.
         if random.below(4) == 0 {
             data.truncate(0x4000);
@@ -193,6 +193,7 @@ fn seeds_can_be_written() {
         image.bytes()
     };
     write("image", "process", &synth::process().bytes());
+    write("image", "compressed", &synth::compressed().bytes());
     write("image", "small", &small);
     for (n, bad) in synth::bad()
         .iter()

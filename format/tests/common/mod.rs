@@ -3,7 +3,7 @@
 #![allow(dead_code)] // Each test takes a part of it.
 
 use cr_format::{
-    chunk::ChunkType,
+    chunk::{ChunkHeader, ChunkType, CODEC_ZSTD},
     stream::{Next, Validator},
     validate::{self, MetaSet},
     Error, Sink,
@@ -68,7 +68,11 @@ pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
                 let table = take(&v, 4032)?.try_into().unwrap();
                 let runs = v.run_table(table)?;
                 pages(&set, &h, &runs)?;
-                v.page_data(take(&v, runs.stored_bytes() as usize)?)?;
+                let stored = take(&v, h.stored_len as usize)?;
+                v.page_data(stored)?;
+                if h.codec == CODEC_ZSTD {
+                    v.decoded(decode(stored, &h).as_deref())?;
+                }
             }
         }
     }
@@ -78,10 +82,16 @@ pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
     Ok(set)
 }
 
+/// The decoded page data of a compressed chunk; `None` if the frame is damaged.
+pub fn decode(stored: &[u8], h: &ChunkHeader) -> Option<Vec<u8>> {
+    let frame = stored.get(..h.frame_len as usize)?;
+    zstd::bulk::decompress(frame, h.raw_len as usize).ok()
+}
+
 /// The rules between page data and metadata.
 pub fn pages(
     set: &Sections,
-    h: &cr_format::chunk::ChunkHeader,
+    h: &ChunkHeader,
     runs: &cr_format::runs::Runs<'_>,
 ) -> Result<(), Error> {
     validate::page_owner(set, h.section, h.owner)?;

@@ -4,7 +4,7 @@
 
 use crate::{common, synth};
 use cr_format::{
-    chunk::{ChunkHeader, ChunkType},
+    chunk::{ChunkHeader, ChunkType, CODEC_RAW, CODEC_ZSTD},
     crc::crc32,
     stream::{Next, Validator},
     validate::{self, CHECKS},
@@ -88,6 +88,13 @@ fn read_in_pieces(data: &[u8], step: usize) -> Result<(), Error> {
                 source.fill(&v, &mut table)?;
                 let runs = v.run_table(&table)?;
                 common::pages(&set, &h, &runs)?;
+                if h.codec == CODEC_ZSTD {
+                    let mut stored = vec![0; h.stored_len as usize];
+                    source.fill(&v, &mut stored)?;
+                    v.page_data(&stored)?;
+                    v.decoded(common::decode(&stored, &h).as_deref())?;
+                    continue;
+                }
                 let mut left = runs.stored_bytes();
                 let mut sum = 0;
                 while left > 0 {
@@ -150,12 +157,25 @@ pub fn repair(data: &mut [u8]) {
         }
         let sum = crc32(0, &data[body..end]);
         put(data, at + 48, sum);
-        put(data, at + 52, sum);
-        let sum = crc32(0, &data[at..at + 60]);
-        put(data, at + 60, sum);
+        let codec = u16::from_le_bytes([data[at + 12], data[at + 13]]);
+        if codec == CODEC_RAW {
+            put(data, at + 52, sum);
+        }
+        let seal = |data: &mut [u8]| {
+            let sum = crc32(0, &data[at..at + 60]);
+            put(data, at + 60, sum);
+            let head: [u8; 64] = data[at..at + 64].try_into().unwrap();
+            (sum, ChunkHeader::parse(&head, crc32))
+        };
+        let (mut sum, mut header) = seal(data);
+        if let (CODEC_ZSTD, Ok(h)) = (codec, &header) {
+            if let Some(raw) = common::decode(&data[body..end], h) {
+                put(data, at + 52, crc32(0, &raw));
+                (sum, header) = seal(data);
+            }
+        }
         chain = crc32(chain, &sum.to_le_bytes());
-        let head: [u8; 64] = data[at..at + 64].try_into().unwrap();
-        if let (Ok(h), true) = (ChunkHeader::parse(&head, crc32), &code != b"INDX") {
+        if let (Ok(h), true) = (header, &code != b"INDX") {
             index.extend(index::IndexEntry::new(&h, at as u64).encode());
         }
         at = end;
@@ -175,7 +195,7 @@ pub fn section(id: u16, data: &[u8]) {
     static SOUND: std::sync::OnceLock<BTreeMap<u16, Vec<u8>>> = std::sync::OnceLock::new();
     let sound = SOUND.get_or_init(|| {
         let bytes = |records: Vec<synth::Rec>| records.iter().flat_map(synth::Rec::bytes).collect();
-        synth::process()
+        synth::compressed()
             .sections
             .into_iter()
             .map(|(id, _, records)| (id, bytes(records)))
@@ -186,13 +206,13 @@ pub fn section(id: u16, data: &[u8]) {
     let first = validate::meta(&set);
     let each: Vec<_> = CHECKS.iter().map(|(_, check)| check(&set)).collect();
     assert_eq!(first.is_ok(), each.iter().all(Result::is_ok));
-    let _ = validate::stats(&set, 6, 4);
+    let _ = validate::stats(&set, 9, 4);
     section_round_trip(id, data);
 }
 
 /// The section of the sound image, as a seed.
 pub fn section_seed(id: u16) -> Vec<u8> {
-    let image = synth::process();
+    let image = synth::compressed();
     let stats = (STATS, false, image.stats);
     let mut all = image.sections.into_iter().chain([stats]);
     all.find(|s| s.0 == id).map_or(Vec::new(), |s| {
@@ -231,6 +251,7 @@ pub fn round_trip(section: u16, raw: RawRecord<'_>) -> bool {
     match section {
         IMAGE => trip::<ImageRecord<'_>>(raw) || trip::<SectionRecord<'_>>(raw),
         SCHEMA => trip::<SchemaRecord<'_>>(raw) || trip::<SchemaField<'_>>(raw),
+        PROVENANCE => trip::<EditRecord<'_>>(raw),
         TASKS => trip::<ProcessRecord<'_>>(raw) || trip::<TaskRecord<'_>>(raw),
         MEMORY => {
             trip::<MmRecord<'_>>(raw)

@@ -4,7 +4,8 @@
 //! Checksums, index and end are right unless they are the defect, so the rule itself must find it.
 
 use super::{
-    a, assemble, b, end, index, join, process, rec, superblock, t, u, Chunk, Image, Pages,
+    a, assemble, b, compressed, end, index, join, process, rec, superblock, t, u, Chunk, Frame,
+    Image, Pages,
 };
 
 /// What a reader must answer.
@@ -42,6 +43,27 @@ impl Corpus {
             name,
             expect,
             bytes,
+        });
+    }
+    /// `change` breaks the image with compressed page data.
+    fn packed(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
+        let mut image = compressed();
+        change(&mut image);
+        self.rule(name, image.bytes());
+    }
+    /// `change` breaks the compressed chunk.
+    fn stored(&mut self, name: &'static str, change: impl FnOnce(&mut Chunk)) {
+        let image = compressed();
+        let mut chunks = image.chunks();
+        change(find(&mut chunks, b"PAGE"));
+        self.rule(name, assemble(&image.superblock(), &chunks));
+    }
+    /// `change` breaks the frame of the compressed chunk.
+    fn frame(&mut self, name: &'static str, change: impl FnOnce(&mut Frame)) {
+        self.packed(name, |x| {
+            let mut frame = Frame::of(&x.pages[0].data);
+            change(&mut frame);
+            x.pages[0].frame = Some(frame.bytes());
         });
     }
     fn model(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
@@ -90,6 +112,7 @@ pub fn bad() -> Vec<Bad> {
     superblocks(&mut c);
     containers(&mut c);
     page_data(&mut c);
+    compressed_data(&mut c);
     tails(&mut c);
     encodings(&mut c);
     image(&mut c);
@@ -115,12 +138,16 @@ fn superblocks(c: &mut Corpus) {
     c.block("SUPER-3 spare bytes behind the flags", 116, &[1]);
     c.block("SUPER-3 spare bytes before the uuid", 34, &[1]);
     c.block("SUPER-3 spare bytes at the end", 4091, &[1]);
+    c.block("SUPER-5 parent without the feature", 56, &[1]);
+    c.block("SUPER-5 feature without a parent", 24, &[2]);
     c.block("SUPER-4 writer with bytes behind the NUL", 80 + 31, b"x");
 }
 
 fn containers(c: &mut Corpus) {
     c.chunks("CHUNK-1 magic", |x| x[1].magic = *b"CHNC");
-    c.chunks("CHUNK-2 spare bytes of the header", |x| x[1].spare = 1);
+    c.chunks("CHUNK-2 frame length of a raw chunk", |x| {
+        x[1].frame_len = 1
+    });
     c.chunks("CHUNK-3 decoded length differs from the stored one", |x| {
         x[1].raw_len = Some(8)
     });
@@ -140,6 +167,9 @@ fn containers(c: &mut Corpus) {
         x[1].flags = 1
     });
     c.chunks("CHUNK-5 critical padding", |x| find(x, b"PAD_").flags = 1);
+    c.chunks("CHUNK-6 compressed metadata", |x| {
+        (x[8].codec, x[8].frame_len) = (1, 9)
+    });
     c.chunks("ORDER-1 another section first", |x| drop(x.remove(0)));
     c.chunks("ORDER-1 page data first", |x| {
         let page = find(x, b"PAGE").clone();
@@ -244,6 +274,84 @@ fn page_data(c: &mut Corpus) {
     });
 }
 
+fn compressed_data(c: &mut Corpus) {
+    let duplicate = |x: &mut Image, source| x.pages[0].sources[3] = source;
+    c.packed("PAGE-12 source in a zero run", |x| {
+        duplicate(x, 0x5555_5556_2000)
+    });
+    c.packed("PAGE-12 source behind the run", |x| {
+        x.pages[0].runs = vec![
+            (0x5555_5555_7000, 1, 0),
+            (0x5555_5556_0000, 3, 2),
+            (0x5555_5556_3000, 2, 0),
+        ];
+        x.pages[0].sources = vec![0, 0x5555_5556_3000];
+    });
+    c.packed("PAGE-12 source in another chunk", |x| {
+        duplicate(x, 0x7ffd_1234_5000)
+    });
+    c.packed("PAGE-12 source within a page", |x| {
+        duplicate(x, 0x5555_5556_1008)
+    });
+    c.packed("PAGE-12 source is a duplicate", |x| {
+        x.pages[0].runs[3].1 = 1;
+        x.pages[0].runs.push((0x5555_5556_7000, 2, 2));
+        x.pages[0].sources.push(0x5555_5556_6000);
+    });
+    c.packed("PAGE-12 source of a data run", |x| {
+        x.pages[0].sources[1] = 0x5555_5555_7000
+    });
+    c.packed("PAGE-12 source of a zero run", |x| {
+        x.pages[0].sources[2] = 0x5555_5555_7000
+    });
+    c.model("PAGE-13 parent run without the feature", |x| {
+        x.pages[0].runs[2].2 = 3
+    });
+    c.stored("ZSTD-1 compressed chunk of no page", |x| {
+        x.body.truncate(8191)
+    });
+    c.stored("ZSTD-1 no frame", |x| x.frame_len = 0);
+    c.stored("ZSTD-1 a page of zeros behind the frame", |x| {
+        x.frame_len = 4096
+    });
+    c.stored("ZSTD-1 frame longer than the chunk", |x| x.frame_len = 8193);
+    c.stored("ZSTD-1 as long as the pages", |x| {
+        x.body.resize(12288, 0);
+        x.frame_len = 12288;
+    });
+    c.packed("ZSTD-2 compressed without the feature", |x| x.features = 0);
+    c.frame("ZSTD-3 magic of a skippable frame", |f| {
+        f.magic = 0x184d_2a50
+    });
+    c.frame("ZSTD-3 checksum behind the frame", |f| f.descriptor |= 4);
+    c.frame("ZSTD-3 dictionary", |f| f.descriptor |= 1);
+    c.frame("ZSTD-3 reserved bit", |f| f.descriptor |= 8);
+    c.frame("ZSTD-3 window instead of a single segment", |f| {
+        f.descriptor = 0x80
+    });
+    c.frame("ZSTD-3 content size of one byte more", |f| {
+        f.content_size += 1
+    });
+    c.frame("ZSTD-3 content size of 8 bytes", |f| f.descriptor = 0xe0);
+    c.frame("ZSTD-4 block of the reserved type", |f| f.blocks[1].0 = 3);
+    c.frame("ZSTD-4 block longer than the frame", |f| {
+        f.blocks[2] = (0, 4096, vec![1])
+    });
+    c.frame("ZSTD-4 block above the largest size", |f| {
+        f.blocks[2].1 = (128 << 10) + 1
+    });
+    c.frame("ZSTD-4 bytes behind the last block", |f| {
+        f.blocks[2].2 = vec![1, 2]
+    });
+    c.frame("ZSTD-4 no last block", |f| f.blocks[2] = (0, 1, vec![1, 0]));
+    c.stored("ZSTD-5 bytes behind the frame", |x| x.body[8191] = 1);
+    c.frame("ZSTD-6 fewer bytes than the pages", |f| f.blocks[2].1 -= 1);
+    c.frame("ZSTD-6 more bytes than the pages", |f| f.blocks[2].1 += 1);
+    c.frame("ZSTD-6 compressed block of rubbish", |f| {
+        f.blocks[1] = (2, 5, vec![0xff; 5])
+    });
+}
+
 fn tails(c: &mut Corpus) {
     c.tail("INDEX-1 entries cut in two chunks too early", |x| {
         let at = x.iter().position(|c| &c.code == b"INDX").expect("index");
@@ -343,7 +451,7 @@ fn image(c: &mut Corpus) {
         x.record(1, 1, 0).set(10, 1)
     });
     c.model("IMAGE-4 switch of the time namespace", |x| {
-        x.record(1, 1, 0).set(16, 2)
+        x.record(1, 1, 0).set(15, 2)
     });
     c.model("IMAGE-5 a section is not declared", |x| {
         drop(x.section(1).remove(6))
@@ -693,11 +801,17 @@ fn unsupported(c: &mut Corpus) {
     let mut block =
         |name, at, bytes: &[u8]| c.other(name, Expect::Unsupported, with_block(at, bytes));
     block("unsupported major version", 12, &[2]);
-    block("unsupported incompatible feature", 24, &[1]);
+    block("unsupported incompatible feature", 24, &[4]);
     block("unsupported machine", 28, &[183]);
     block("unsupported page size", 32, &[16]);
-    block("unsupported parent image", 56, &[1]);
     block("unsupported superblock flag", 112, &[2]);
+    let mut increment = superblock();
+    (increment[24], increment[56]) = (2, 1);
+    c.other(
+        "unsupported image with a parent",
+        Expect::Unsupported,
+        assemble(&increment, &process().chunks()),
+    );
     let mut chunks = |name, change: &dyn Fn(&mut Vec<Chunk>)| {
         let mut chunks = process().chunks();
         change(&mut chunks);
@@ -706,14 +820,14 @@ fn unsupported(c: &mut Corpus) {
     chunks("unsupported chunk type", &|x| x[1].code = *b"HASH");
     chunks("unsupported chunk version", &|x| x[1].version = 2);
     chunks("unsupported chunk flag", &|x| x[1].flags = 2);
-    chunks("unsupported codec", &|x| find(x, b"PAGE").codec = 1);
+    chunks("unsupported codec", &|x| find(x, b"PAGE").codec = 2);
     chunks("unsupported critical section", &|x| {
         let mut new = x[8].clone();
         new.section = 0x17;
         x.insert(9, new);
     });
     chunks("unsupported kind of a run", &|x| {
-        find(x, b"PAGE").table.as_mut().expect("table")[12] = 2
+        find(x, b"PAGE").table.as_mut().expect("table")[12] = 4
     });
     let mut model = |name, change: &dyn Fn(&mut Image)| {
         let mut image = process();
@@ -847,6 +961,24 @@ fn damaged(c: &mut Corpus) {
         Expect::Checksum,
         flip(pages + 4096 + 5),
     );
+    let image = compressed();
+    let mut chunks = image.chunks();
+    find(&mut chunks, b"PAGE").raw_crc = Some(1);
+    c.other(
+        "checksum of decoded page data",
+        Expect::Checksum,
+        assemble(&image.superblock(), &chunks),
+    );
+    let packed = image.bytes();
+    let frame = packed
+        .windows(4)
+        .position(|w| w == [0x28, 0xb5, 0x2f, 0xfd])
+        .expect("frame");
+    c.other(
+        "truncated frame",
+        Expect::Truncated,
+        packed[..frame + 100].to_vec(),
+    );
     let mut cut = |name, len: usize| c.other(name, Expect::Truncated, good[..len].to_vec());
     cut("truncated to nothing", 0);
     cut("truncated superblock", 4095);
@@ -869,7 +1001,7 @@ fn damaged(c: &mut Corpus) {
         section: 0x12,
         owner: 6,
         runs: vec![(8192, 1, 1)],
-        data: Vec::new(),
+        ..Pages::default()
     });
     c.rule("PAGE-11 zero run behind the end of the file", image.bytes());
 }

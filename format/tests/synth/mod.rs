@@ -15,8 +15,10 @@
 
 mod bad;
 mod process;
-pub use bad::{bad, Expect};
-pub use process::process;
+mod zstd;
+pub use bad::{bad, Bad, Expect};
+pub use process::{compressed, process};
+pub use zstd::{frame, Frame};
 
 /// CRC-32, half a byte at a time.
 pub fn crc(bytes: &[u8]) -> u32 {
@@ -139,18 +141,27 @@ impl Rec {
 }
 
 /// One PAGE chunk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pages {
     pub section: u16,
     pub owner: u32,
-    /// Start, pages, kind (0 data, 1 zero).
+    /// Start, pages, kind (0 data, 1 zero, 2 duplicate).
     pub runs: Vec<(u64, u32, u16)>,
+    /// Contents of the data runs.
     pub data: Vec<u8>,
+    /// Source of the run with the same position; 0 where there is none.
+    pub sources: Vec<u64>,
+    /// `data` compressed; the chunk stores it instead.
+    pub frame: Option<Vec<u8>>,
 }
 
 /// An image as a model.
 #[derive(Clone, Debug)]
 pub struct Image {
+    /// Bits of `feature_incompat`.
+    pub features: u32,
+    /// First byte of the uuid, the others follow.
+    pub uuid: u8,
     pub sections: Vec<(u16, bool, Vec<Rec>)>,
     pub pages: Vec<Pages>,
     pub stats: Vec<Rec>,
@@ -195,12 +206,19 @@ impl Image {
             let mut c = Chunk::new(b"PAGE", p.data.clone());
             (c.section, c.owner, c.flags, c.key) = (p.section, p.owner, 1, p.runs[0].0);
             c.items = p.runs.len() as u32;
+            if let Some(frame) = &p.frame {
+                (c.codec, c.frame_len) = (1, frame.len() as u32);
+                (c.raw_len, c.raw_crc) = (Some(p.data.len() as u32), Some(crc(&p.data)));
+                c.body = frame.clone();
+                c.body.resize(frame.len().div_ceil(4096) * 4096, 0);
+            }
             let mut table = Vec::new();
-            for (start, npages, kind) in &p.runs {
+            for (n, (start, npages, kind)) in p.runs.iter().enumerate() {
                 table.extend(start.to_le_bytes());
                 table.extend(npages.to_le_bytes());
                 table.extend(kind.to_le_bytes());
-                table.extend([0; 10]);
+                table.extend([0; 2]);
+                table.extend(p.sources.get(n).copied().unwrap_or(0).to_le_bytes());
             }
             table.resize(4032, 0);
             c.table = Some(table);
@@ -215,9 +233,19 @@ impl Image {
         out
     }
 
+    /// The superblock without its checksum.
+    pub fn superblock(&self) -> Vec<u8> {
+        let mut s = superblock();
+        s[24..28].copy_from_slice(&self.features.to_le_bytes());
+        for (n, byte) in s[40..56].iter_mut().enumerate() {
+            *byte = self.uuid.wrapping_add(n as u8);
+        }
+        s
+    }
+
     /// The whole image.
     pub fn bytes(&self) -> Vec<u8> {
-        assemble(&superblock(), &self.chunks())
+        assemble(&self.superblock(), &self.chunks())
     }
 }
 
@@ -253,13 +281,14 @@ pub struct Chunk {
     pub owner: u32,
     pub key: u64,
     pub items: u32,
-    pub spare: u32,
+    pub frame_len: u32,
     pub table: Option<Vec<u8>>,
     pub body: Vec<u8>,
     pub stored_len: Option<u32>,
     pub raw_len: Option<u32>,
     pub table_crc: Option<u32>,
     pub payload_crc: Option<u32>,
+    pub raw_crc: Option<u32>,
     pub header_crc: Option<u32>,
 }
 
@@ -276,13 +305,14 @@ impl Chunk {
             owner: 0,
             key: 0,
             items: 0,
-            spare: 0,
+            frame_len: 0,
             table: None,
             body,
             stored_len: None,
             raw_len: None,
             table_crc: None,
             payload_crc: None,
+            raw_crc: None,
             header_crc: None,
         }
     }
@@ -311,8 +341,8 @@ impl Chunk {
         h.extend(self.items.to_le_bytes());
         h.extend(table_crc.to_le_bytes());
         h.extend(payload_crc.to_le_bytes());
-        h.extend(payload_crc.to_le_bytes());
-        h.extend(self.spare.to_le_bytes());
+        h.extend(self.raw_crc.unwrap_or(payload_crc).to_le_bytes());
+        h.extend(self.frame_len.to_le_bytes());
         let sum = self.header_crc.unwrap_or_else(|| crc(&h));
         h.extend(sum.to_le_bytes());
         h

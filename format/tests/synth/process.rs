@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! A small process with everything release 1 keeps: two threads, files, a pipe, signals, page data.
 
-use super::{a, b, i, rec, t, u, Field, Image, Pages, Rec};
+use super::{a, b, frame, i, rec, t, u, Field, Image, Pages, Rec};
 
 // Display hints.
 const NONE: u8 = 0;
@@ -48,7 +48,6 @@ fn image() -> Vec<Rec> {
                 u(0x207, FLAGS),
                 u(2696, DEC),
                 t("cr_core 0.1.0", NONE),
-                u(0, HEX),
                 u(0, DEC),
             ],
         ),
@@ -412,6 +411,8 @@ fn page(fill: u8) -> Vec<u8> {
 pub fn process() -> Image {
     let stored = |fills: &[u8]| fills.iter().flat_map(|&f| page(f)).collect::<Vec<u8>>();
     Image {
+        features: 0,
+        uuid: 1,
         sections: vec![
             (1, true, image()),
             (2, false, schema()),
@@ -433,18 +434,21 @@ pub fn process() -> Image {
                     (0x5555_5556_2000, 4, 1),
                 ],
                 data: stored(&[1, 2, 3]),
+                ..Pages::default()
             },
             Pages {
                 section: 0x11,
                 owner: 1,
                 runs: vec![(0x7ffd_1234_5000, 1, 0)],
                 data: stored(&[4]),
+                ..Pages::default()
             },
             Pages {
                 section: 0x12,
                 owner: 6,
                 runs: vec![(0, 2, 0)],
                 data: stored(&[5, 6]),
+                ..Pages::default()
             },
         ],
         stats: vec![
@@ -459,4 +463,28 @@ pub fn process() -> Image {
         ],
         chunk_max: 1 << 20,
     }
+}
+
+/// The same process after a tool has compressed the first chunk of its memory: three pages that equal
+/// another, a frame with zeros behind it, and a record of the edit.
+pub fn compressed() -> Image {
+    let mut image = process();
+    (image.features, image.uuid) = (1, 0x21);
+    let edit = vec![
+        u(1_700_000_060_000_000_000, NS),
+        t("crimg 0.1.0", NONE),
+        b(&(1..=16).collect::<Vec<u8>>(), HEX),
+        t("repack", NONE),
+        t("page data compressed with zstd", NONE),
+    ];
+    image.sections.insert(2, (3, false, vec![rec(1, 1, edit)]));
+    let memory = &mut image.pages[0];
+    memory.data = [page(1), vec![0x22; 4096], vec![0x33; 4096]].concat();
+    memory.runs.push((0x5555_5556_6000, 3, 2));
+    memory.sources = vec![0, 0, 0, 0x5555_5556_1000];
+    memory.frame = Some(frame(&memory.data));
+    image.stats[0].set(2, 9);
+    image.stats[0].set(4, 9 * 4096);
+    image.stats[2].set(1, 5);
+    image
 }

@@ -4,6 +4,7 @@
 use crate::{
     error::{remedy, Failure, Outcome},
     escape,
+    file::decode,
     input::{Got, Input},
     json,
     load::{crc, Image, Sections},
@@ -12,7 +13,7 @@ use crate::{
     view::generic::{one_line, Schema},
 };
 use cr_format::{
-    chunk::ChunkType,
+    chunk::{ChunkType, CODEC_ZSTD},
     limits, records_in, records_of,
     stream::{Next, Validator},
     validate::{self, MetaSet, CHECKS},
@@ -243,9 +244,18 @@ impl<'i> Check<'i> {
                 }
             }
         }
-        let len = runs.stored_bytes() as usize;
+        let Some(h) = self.validator.header().copied() else {
+            return Ok(());
+        };
+        let len = h.stored_len as usize;
         self.payload(len)?;
-        self.validator.page_data(&self.buf[..len])?;
+        let stored = self.buf.get(..len).unwrap_or(&[]);
+        self.validator.page_data(stored)?;
+        if h.codec == CODEC_ZSTD {
+            let frame = stored.get(..h.frame_len as usize);
+            let pages = frame.and_then(|f| decode(f, h.raw_len));
+            self.validator.decoded(pages.as_deref())?;
+        }
         Ok(())
     }
 }
