@@ -105,6 +105,7 @@ static void deleted(void)
     MUST(removed >= 0 && log >= 0 && write(log, "kept\n", 5) == 5);
     MUST(pwrite(removed, data, sizeof data, 0) == sizeof data);
     MUST(pwrite(removed, "behind a hole", 13, 20 * PAGE) == 13);
+    MUST(pwrite(removed, data, PAGE, 24 * PAGE) == PAGE && pwrite(removed, data, PAGE, 25 * PAGE) == PAGE);
     MUST(unlink("removed") == 0 && lseek(removed, 5, SEEK_SET) == 5 && dup(removed) >= 0);
 }
 
@@ -113,6 +114,10 @@ static void check_deleted(void)
     char c[16] = "";
     EXPECT(lseek(removed, 0, SEEK_CUR) == 5, "the offset of the removed file changed");
     EXPECT(pread(removed, c, 13, 20 * PAGE) == 13 && !strcmp(c, "behind a hole"), "the removed file lost its end");
+    char first[PAGE], same[PAGE];
+    EXPECT(pread(removed, first, PAGE, 0) == PAGE && !memcmp(first, "line 0 ", 7), "the first page is wrong");
+    for (int k = 24; k < 26; k++)
+        EXPECT(pread(removed, same, PAGE, k * PAGE) == PAGE && !memcmp(first, same, PAGE), "page %d is wrong", k);
     EXPECT(pread(removed, c, 4, 10 * PAGE) == 4 && !c[0], "the hole is none");
 }
 
@@ -232,7 +237,7 @@ static void same(void)
     same_private = map(SAME * PAGE, MAP_PRIVATE);
     same_shared = map(64 * PAGE, MAP_SHARED);
     for (int k = 0; k < SAME; k++)
-        fill(same_private + k * PAGE, PAGE, (uint64_t)(k / 100));
+        fill(same_private + k * PAGE, PAGE, (uint64_t)(k / 300));
     for (int k = 0; k < 64; k++)
         fill(same_shared + k * PAGE, PAGE, (uint64_t)(200 + k % 2));
 }
@@ -240,7 +245,7 @@ static void same(void)
 static void check_same(void)
 {
     for (int k = 0; k < SAME; k++)
-        EXPECT(wrong(same_private + k * PAGE, PAGE, (uint64_t)(k / 100)) == -1, "private page %d is wrong", k);
+        EXPECT(wrong(same_private + k * PAGE, PAGE, (uint64_t)(k / 300)) == -1, "private page %d is wrong", k);
     for (int k = 0; k < 64; k++)
         EXPECT(wrong(same_shared + k * PAGE, PAGE, (uint64_t)(200 + k % 2)) == -1, "shared page %d is wrong", k);
 }

@@ -8,6 +8,10 @@ import struct
 import zlib
 
 SUPER = 4096
+PAGE = 4096
+RAW, ZSTD = 0, 1
+DATA, ZERO, DUPLICATE, PARENT = 0, 1, 2, 3
+RUN = struct.Struct("<QIHHQ")
 HEADER = struct.Struct("<4s4sHHHHIIQIIIIIIII")
 WIRES = {1: "u64", 2: "i64", 3: "bytes", 4: "text", 5: "array"}
 
@@ -16,8 +20,8 @@ class Chunk:
     """A chunk: its header's fields, the run table (PAGE only) and the payload."""
 
     def __init__(self, data, at):
-        (_, self.kind, self.version, self.flags, self.codec, self.section, self.seq, self.owner, self.key, stored, _, self.items,
-         _, _, _, self.reserved, _) = HEADER.unpack_from(data, at)
+        (_, self.kind, self.version, self.flags, self.codec, self.section, self.seq, self.owner, self.key, stored, self.raw_len,
+         self.items, _, _, self.raw_crc, self.frame_len, _) = HEADER.unpack_from(data, at)
         at += 64
         self.table = b""
         if self.kind == b"PAGE":
@@ -27,16 +31,36 @@ class Chunk:
         self.end = at + stored
 
     def encode(self):
-        """The whole chunk, its header CRC, and its index entry without the offset."""
+        """The whole chunk and its header CRC; length and CRC of decoded page data are as they were set."""
         crc = zlib.crc32(self.payload)
         table = zlib.crc32(self.table) if self.table else 0
         length = len(self.payload)
+        if self.codec == RAW:
+            self.raw_len, self.raw_crc = length, crc
         head = HEADER.pack(
             b"CHNK", self.kind, self.version, self.flags, self.codec, self.section, self.seq, self.owner, self.key,
-            length, length, self.items, table, crc, crc, self.reserved, 0,
+            length, self.raw_len, self.items, table, crc, self.raw_crc, self.frame_len, 0,
         )[:60]
         own = zlib.crc32(head)
-        return head + struct.pack("<I", own) + self.table + bytes(self.payload), own, crc
+        return head + struct.pack("<I", own) + self.table + bytes(self.payload), own
+
+    def runs(self):
+        """(start, pages, kind, source) of each run."""
+        return [(start, n, kind, source) for start, n, kind, _, source in
+                (RUN.unpack_from(self.table, 24 * i) for i in range(self.items))]
+
+    def set_runs(self, runs):
+        assert 0 < len(runs) <= 168, "runs of a chunk"
+        self.table = b"".join(RUN.pack(start, n, kind, 0, source) for start, n, kind, source in runs).ljust(4032, b"\0")
+        self.items, self.key = len(runs), runs[0][0]
+
+    def pages(self):
+        """(address, contents) of each page that this raw chunk stores."""
+        at = 0
+        for start, n, kind, _ in self.runs():
+            for i in range(n if kind == DATA else 0):
+                yield start + PAGE * i, bytes(self.payload[at : at + PAGE])
+                at += PAGE
 
     def records(self):
         """(record type, id, {field id: (wire, position of the payload, length)}) of a META chunk."""
@@ -105,6 +129,36 @@ class Image:
         assert len(new) == size
         chunk.payload[at : at + size] = new
 
+    def page_chunks(self, section=None):
+        return [c for c in self.chunks if c.kind == b"PAGE" and section in (None, c.section)]
+
+    def deduplicate(self):
+        """Makes duplicates of equal pages in raw chunks, whole runs of them where they follow each other."""
+        made = 0
+        for chunk in self.page_chunks():
+            first, runs, payload, contents = {}, [], bytearray(), dict(chunk.pages())
+            for start, n, kind, source in chunk.runs():
+                if kind != DATA:
+                    runs.append([start, n, kind, source])
+                    continue
+                for at in range(start, start + PAGE * n, PAGE):
+                    page = contents[at]
+                    kind, source = (DUPLICATE, first[page]) if page in first else (DATA, 0)
+                    last = runs[-1] if runs else None
+                    if last and last[2:] == [kind, source] and last[0] + PAGE * last[1] == at and at != start:
+                        last[1] += 1
+                    else:
+                        runs.append([at, 1, kind, source])
+                    if kind == DATA:
+                        first[page] = at
+                        payload += page
+                    else:
+                        made += 1
+            if len(runs) <= 168:
+                chunk.set_runs([tuple(r) for r in runs])
+                chunk.payload = payload
+        return made
+
     def number(self, section, kind, field):
         chunk, fields = self.find(section, kind)
         return struct.unpack_from("<Q", chunk.payload, fields[field][1])[0]
@@ -115,18 +169,19 @@ class Image:
         chain = zlib.crc32(self.super[4092:])
         index, body = bytearray(), [c for c in self.chunks if c.kind not in (b"INDX", b"END_")]
         for chunk in body:
-            data, own, crc = chunk.encode()
+            data, own = chunk.encode()
             index += struct.pack(
                 "<4sHHIIQQIIII", chunk.kind, chunk.section, chunk.codec, chunk.owner, chunk.items, chunk.key, len(out),
-                len(chunk.payload), len(chunk.payload), own, crc,
+                len(chunk.payload), chunk.raw_len, own, chunk.raw_crc,
             )
             out += data
             chain = zlib.crc32(struct.pack("<I", own), chain)
         index_at, count = len(out), len(body)
         for chunk in (c for c in self.chunks if c.kind == b"INDX"):
-            length = len(chunk.payload)
-            chunk.payload, index = index[:length], index[length:]
-            data, own, _ = chunk.encode()
+            most = (1 << 20) // 48 * 48
+            chunk.payload, index = index[:most], index[most:]
+            chunk.items = len(chunk.payload) // 48
+            data, own = chunk.encode()
             out += data
             chain = zlib.crc32(struct.pack("<I", own), chain)
             count += 1

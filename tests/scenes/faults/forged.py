@@ -6,57 +6,12 @@ import signal
 import struct
 import time
 
+from forge import gone, image_of, play, refuse, slay
 from image import Image
 from stage import scene
 
 TASKS, MEMORY, FILES, PIPES, CREDS = 0x10, 0x11, 0x12, 0x13, 0x15
 IP, CS, FLAGS, SP, SS, FS_BASE = 16, 17, 18, 19, 20, 21
-
-
-def image_of(s, *program):
-    p = s.start(*program)
-    p.kill()
-    return p, open(p.image, "rb").read()
-
-
-def play(s, data, timeout=60):
-    """Restarts from these bytes in the background; what crctl said, and the pid if a process runs."""
-    bad, pidfile = s.path("forged.ckpt"), s.path("forged.pid")
-    with open(bad, "wb") as f:
-        f.write(data)
-    s.remove("forged.pid")
-    command = ("restart", bad, "--files=ignore", "--detach", "--pidfile", pidfile)
-    result = s.crctl(*command, code=None, timeout=timeout)
-    return result, int(open(pidfile).read()) if result.code == 0 else None
-
-
-def gone(pid, seconds=10):
-    end = time.monotonic() + seconds
-    while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
-        time.sleep(0.02)
-    return not os.path.exists(f"/proc/{pid}")
-
-
-def slay(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    return gone(pid)
-
-
-def refuse(s, p, good, what, change, codes=(120, 121)):
-    image = Image(good)
-    change(image)
-    data = image.seal()
-    s.expect(data != good, f"{what}: nothing was changed")
-    result, pid = play(s, data)
-    if pid is not None:
-        slay(pid)
-        s.expect(False, f"{what}: the image was restarted")
-    s.expect(result.code in codes, f"{what}: {result}")
-    s.expect(gone(p.pid, 2), f"{what}: a process was created")
-    return result
 
 
 @scene("an image that is taken apart and sealed again is the same image")
@@ -92,7 +47,13 @@ def unsupported(s):
         return lambda image: struct.pack_into(fmt, image.super, offset, value)
 
     refuse(s, p, good, "major version", at(12, "<H", 2), (121,))
-    refuse(s, p, good, "incompatible feature", at(24, "<I", 1), (121,))
+    refuse(s, p, good, "incompatible feature", at(24, "<I", 4), (121,))
+
+    def parent(image):
+        struct.pack_into("<I", image.super, 24, 2)
+        image.super[56:72] = bytes(range(16))
+
+    refuse(s, p, good, "a parent image", parent, (121,))
     refuse(s, p, good, "machine", at(28, "<H", 183), (121,))
     refuse(s, p, good, "big endian", at(31, "<B", 2), (120, 121))
     refuse(s, p, good, "page size", at(32, "<B", 16), (121,))
