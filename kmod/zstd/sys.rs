@@ -6,11 +6,15 @@ use crkit::bindings as b;
 use core::mem::{size_of_val, MaybeUninit};
 use kernel::prelude::*;
 
-/// The parameters of a level. Always those for a whole chunk: the workspace then suffices for every
-/// chunk, and the window is never shorter than the contents, which makes a frame single-segment.
+/// The parameters of a level. Always those for the longest contents: the workspace then suffices for all,
+/// and the window is never shorter than the contents, which makes a frame single-segment.
 fn parameters(level: u32, max_len: u32) -> b::zstd_parameters {
     // SAFETY: a table look-up; every level gives valid parameters.
-    unsafe { b::zstd_get_params(level as i32, max_len.into()) }
+    let mut p = unsafe { b::zstd_get_params(level as i32, max_len.into()) };
+    // The fast levels would be content with less than a chunk.
+    let whole = max_len.next_power_of_two().trailing_zeros();
+    p.cParams.windowLog = p.cParams.windowLog.max(whole);
+    p
 }
 
 /// Bytes of workspace of a decoder.
