@@ -182,7 +182,8 @@ fn record(schema: &Schema, raw: &RawRecord<'_>) -> Value {
     m.into()
 }
 
-fn value(f: &RawField<'_>) -> Value {
+/// The value of a field.
+pub fn value(f: &RawField<'_>) -> Value {
     match f.wire {
         Wire::U64 => by_hint(f.u64().unwrap_or(0), f.hint),
         Wire::I64 => match f.i64().unwrap_or(0) {

@@ -11,6 +11,7 @@
 
 pub mod atomic;
 pub mod cmd;
+pub mod diff;
 pub mod error;
 pub mod escape;
 pub mod file;

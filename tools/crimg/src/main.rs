@@ -20,6 +20,7 @@ const EXIT_CODES: &str = "Exit status: 0 sound or shown · 2 used wrongly · 3 t
 
 #[derive(Subcommand)]
 enum Command {
+    Diff(cmd::diff::Args),
     Show(cmd::show::Args),
     Verify(cmd::verify::Args),
 }
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let mut out = output::Output::new();
     let result = match &args.command {
+        Command::Diff(args) => cmd::diff::run(args, &mut out),
         Command::Show(args) => cmd::show::run(args, &mut out),
         Command::Verify(args) => cmd::verify::run(args, &mut out),
     };

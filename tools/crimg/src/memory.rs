@@ -210,7 +210,7 @@ impl<'f> Memory<'f> {
     }
 
     /// The address where the page of `address` is stored, and for how many bytes that distance holds.
-    fn home(&self, area: &Area, address: u64) -> (u64, u64) {
+    pub fn home(&self, area: &Area, address: u64) -> (u64, u64) {
         let rest = area.end.saturating_sub(address);
         if area.kind != VMA_SHARED_ANON {
             return (address, rest);

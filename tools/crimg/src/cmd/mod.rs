@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! The sub-commands, one file each.
 
+pub mod diff;
 pub mod show;
 pub mod verify;
