@@ -189,7 +189,7 @@ def sources(s):
     refuse(s, p, good, "source not on a page", with_run(lambda a, n, k, f: (a, n, k, f + 1)), (120,))
     refuse(s, p, good, "source itself", with_run(lambda a, n, k, f: (a, n, k, a)), (120,))
     refuse(s, p, good, "source of zero pages", with_run(lambda a, n, k, f: (a, n, 1, f)), (120,))
-    refuse(s, p, good, "parent", with_run(lambda a, n, k, f: (a, n, PARENT, 0)), (121,))
+    refuse(s, p, good, "parent", with_run(lambda a, n, k, f: (a, n, PARENT, 0)), (120,))
     refuse(s, p, good, "kind 4", with_run(lambda a, n, k, f: (a, n, 4, 0)), (121,))
     refuse(s, p, good, "too long", with_run(lambda a, n, k, f: (a, 2**32 - 1, k, f)), (120,))
     p.restart()
