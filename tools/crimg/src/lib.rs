@@ -12,6 +12,8 @@
 pub mod atomic;
 pub mod cmd;
 pub mod diff;
+pub mod disasm;
+pub mod elf;
 pub mod error;
 pub mod escape;
 pub mod file;
