@@ -12,6 +12,8 @@ pub enum Outcome {
     Sound,
     /// Two images differ (`diff`).
     Differs,
+    /// The image is sound, but this host cannot restart it (`verify --level host`).
+    HostCannot,
     /// The image is damaged or breaks a rule.
     Malformed,
     /// The image is newer than this program, or over a limit.
@@ -30,11 +32,12 @@ impl Outcome {
             }
         }
     }
-    /// The worse of two verdicts: malformed before unsupported before different before sound.
+    /// The worse of two verdicts: malformed before unsupported before this host before different before sound.
     pub fn worse(self, other: Self) -> Self {
         match (self, other) {
             (Self::Malformed, _) | (_, Self::Malformed) => Self::Malformed,
             (Self::Unsupported, _) | (_, Self::Unsupported) => Self::Unsupported,
+            (Self::HostCannot, _) | (_, Self::HostCannot) => Self::HostCannot,
             (Self::Differs, _) | (_, Self::Differs) => Self::Differs,
             _ => Self::Sound,
         }
@@ -45,6 +48,7 @@ impl Outcome {
             Self::Differs => 1,
             Self::Malformed => 3,
             Self::Unsupported => 4,
+            Self::HostCannot => 5,
         })
     }
     /// The word in JSON.
@@ -52,6 +56,7 @@ impl Outcome {
         match self {
             Self::Sound => "sound",
             Self::Differs => "differs",
+            Self::HostCannot => "host_cannot",
             Self::Malformed => "malformed",
             Self::Unsupported => "unsupported",
         }

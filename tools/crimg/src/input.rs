@@ -71,6 +71,22 @@ impl Input {
         })
     }
 
+    /// The file, if it is a regular one: for reading at any place with `pread`.
+    pub fn file(&self) -> Option<&File> {
+        match &self.source {
+            Source::File { file, .. } => Some(file),
+            Source::Stream(_) => None,
+        }
+    }
+
+    /// Length of a regular file, bytes.
+    pub fn file_len(&self) -> Option<u64> {
+        match &self.source {
+            Source::File { len, .. } => Some(*len),
+            Source::Stream(_) => None,
+        }
+    }
+
     fn fail(&self, error: io::Error) -> Failure {
         Failure::Read {
             image: self.name.clone(),
@@ -85,9 +101,10 @@ impl Input {
     pub fn fill(&mut self, buf: &mut [u8]) -> Result<Got, Failure> {
         let mut have = 0;
         while have < buf.len() {
+            let rest = buf.get_mut(have..).unwrap_or(&mut []);
             let result = match &mut self.source {
-                Source::File { file, .. } => file.read(&mut buf[have..]),
-                Source::Stream(stream) => stream.read(&mut buf[have..]),
+                Source::File { file, .. } => file.read(rest),
+                Source::Stream(stream) => stream.read(rest),
             };
             match result {
                 Ok(0) => return Ok(Got::Short(have)),

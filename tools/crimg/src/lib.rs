@@ -27,4 +27,8 @@ pub mod output;
 pub mod process;
 pub mod progress;
 pub mod rewrite;
+pub mod style;
+pub mod syscalls;
+pub mod verify;
 pub mod view;
+pub mod xsave;

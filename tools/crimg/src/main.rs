@@ -4,7 +4,7 @@
 //! The command line; everything else is in `lib.rs`.
 
 use clap::{Parser, Subcommand};
-use crimg::{cmd, output};
+use crimg::{cmd, output, style};
 use std::process::ExitCode;
 
 /// Look at checkpoint images of crkit and check them.
@@ -13,10 +13,23 @@ use std::process::ExitCode;
 struct Args {
     #[command(subcommand)]
     command: Command,
+    /// When to colour the output.
+    #[arg(long, global = true, display_order = 1000, value_enum, value_name = "WHEN", default_value_t = style::Color::Auto, hide_possible_values = true)]
+    color: style::Color,
 }
 
-const EXIT_CODES: &str = "Exit status: 0 sound or shown · 2 used wrongly · 3 the image is malformed · \
-4 the image is newer than this crimg or over its limits · 6 the image cannot be read or the output not written.";
+const EXIT_CODES: &str = "\
+Exit status:
+  0  done; shown; sound; the same
+  1  the images differ (diff)
+  2  used wrongly: options that do not fit together or to the image
+  3  the image, or what was to be made one, is malformed: damaged or against a rule of the format
+  4  the image is newer than this crimg, or over its limits
+  5  the image is sound, but this host cannot restart it (verify --level host)
+  6  the image cannot be read, or the output not written
+
+Messages go to standard error, each with cause, place and remedy. With --json a command prints one document,
+described in JSON.md and by `crimg schema --documents`.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -27,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    style::set(args.color);
     let mut out = output::Output::new();
     let result = match &args.command {
         Command::Diff(args) => cmd::diff::run(args, &mut out),

@@ -12,7 +12,10 @@ const SIGNALS: [&str; 31] = [
 /// `SIGTERM`, `SIGRTMIN+3`.
 pub fn signal(n: u64) -> String {
     match n {
-        1..=31 => format!("SIG{}", SIGNALS[n as usize - 1]),
+        1..=31 => {
+            let at = usize::try_from(n).map_or(0, |n| n.saturating_sub(1));
+            format!("SIG{}", SIGNALS.get(at).copied().unwrap_or("?"))
+        }
         // 32 and 33 belong to the C library.
         32 | 33 => format!("signal {n}"),
         34 => "SIGRTMIN".to_owned(),
@@ -211,6 +214,146 @@ pub fn restart_kind(n: u64) -> &'static str {
         3 => "continues its poll",
         4 => "continues its futex wait",
         _ => "",
+    }
+}
+
+/// Features of the extended processor state, by name.
+pub fn xfeatures(set: u64) -> String {
+    let names: Vec<String> = (0..64)
+        .filter(|bit| set & (1_u64 << bit) != 0)
+        .map(crate::xsave::name)
+        .collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(" ")
+    }
+}
+
+/// What the type bits of a mode say.
+pub fn file_type(mode: u64) -> &'static str {
+    match mode & 0o170_000 {
+        0o140_000 => "socket",
+        0o120_000 => "symbolic link",
+        0o100_000 => "regular file",
+        0o060_000 => "block device",
+        0o040_000 => "directory",
+        0o020_000 => "character device",
+        0o010_000 => "FIFO",
+        _ => "something unknown",
+    }
+}
+
+/// The flags register.
+const RFLAGS: [(u64, &str); 17] = [
+    (1, "CF"),
+    (1 << 2, "PF"),
+    (1 << 4, "AF"),
+    (1 << 6, "ZF"),
+    (1 << 7, "SF"),
+    (1 << 8, "TF"),
+    (1 << 9, "IF"),
+    (1 << 10, "DF"),
+    (1 << 11, "OF"),
+    (0b11 << 12, "IOPL"),
+    (1 << 14, "NT"),
+    (1 << 16, "RF"),
+    (1 << 17, "VM"),
+    (1 << 18, "AC"),
+    (1 << 19, "VIF"),
+    (1 << 20, "VIP"),
+    (1 << 21, "ID"),
+];
+
+/// Flags of the processor that are set, without bit 1, which always is.
+pub fn rflags(flags: u64) -> Vec<&'static str> {
+    RFLAGS
+        .iter()
+        .filter(|(bits, _)| flags & bits != 0)
+        .map(|(_, name)| *name)
+        .collect()
+}
+
+const AUXV: [(u64, &str); 33] = [
+    (0, "NULL"),
+    (1, "IGNORE"),
+    (2, "EXECFD"),
+    (3, "PHDR"),
+    (4, "PHENT"),
+    (5, "PHNUM"),
+    (6, "PAGESZ"),
+    (7, "BASE"),
+    (8, "FLAGS"),
+    (9, "ENTRY"),
+    (10, "NOTELF"),
+    (11, "UID"),
+    (12, "EUID"),
+    (13, "GID"),
+    (14, "EGID"),
+    (15, "PLATFORM"),
+    (16, "HWCAP"),
+    (17, "CLKTCK"),
+    (23, "SECURE"),
+    (24, "BASE_PLATFORM"),
+    (25, "RANDOM"),
+    (26, "HWCAP2"),
+    (27, "RSEQ_FEATURE_SIZE"),
+    (28, "RSEQ_ALIGN"),
+    (29, "HWCAP3"),
+    (30, "HWCAP4"),
+    (31, "EXECFN"),
+    (32, "SYSINFO"),
+    (33, "SYSINFO_EHDR"),
+    (40, "L1I_CACHESIZE"),
+    (42, "L1D_CACHESIZE"),
+    (44, "L2_CACHESIZE"),
+    (51, "MINSIGSTKSZ"),
+];
+
+/// An entry type of the auxiliary vector, without `AT_`.
+pub fn auxv(kind: u64) -> String {
+    AUXV.iter()
+        .find(|(k, _)| *k == kind)
+        .map_or(kind.to_string(), |(_, name)| (*name).to_owned())
+}
+
+const SECUREBITS: [&str; 8] = [
+    "noroot",
+    "noroot_locked",
+    "no_setuid_fixup",
+    "no_setuid_fixup_locked",
+    "keep_caps",
+    "keep_caps_locked",
+    "no_cap_ambient_raise",
+    "no_cap_ambient_raise_locked",
+];
+
+/// `PR_GET_SECUREBITS`.
+pub fn securebits(bits: u64) -> String {
+    let names: Vec<String> = (0..64_usize)
+        .filter(|b| bits & (1_u64 << b) != 0)
+        .map(|b| {
+            SECUREBITS
+                .get(b)
+                .map_or(format!("bit {b}"), |n| (*n).to_owned())
+        })
+        .collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(" ")
+    }
+}
+
+/// An I/O priority (`ioprio_get(2)`); empty if none was set.
+pub fn ioprio(value: u64) -> String {
+    let level = value & 7;
+    match value >> 13 {
+        0 => String::new(),
+        1 => format!("real-time {level}"),
+        2 => format!("best-effort {level}"),
+        3 => "idle".to_owned(),
+        class => format!("class {class} level {level}"),
     }
 }
 

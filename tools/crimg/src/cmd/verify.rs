@@ -1,35 +1,54 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! `crimg verify`: is an image sound? Structure, checksums, rules; what it accepts the kernel accepts.
+//! `crimg verify`: is an image sound, and can this host restart it? What it accepts the kernel accepts.
 
 use crate::{
     error::{remedy, Failure, Outcome},
     escape,
-    file::decode,
-    input::{Got, Input},
+    input::Input,
     json,
-    load::{crc, Image, Sections},
+    load::Image,
     number,
     output::Output,
+    style,
+    verify::{
+        self,
+        host::{self, Answer, Finding, Host, Severity},
+        Checked, Level,
+    },
     view::generic::{one_line, Schema},
 };
-use cr_format::{
-    chunk::{ChunkType, CODEC_ZSTD},
-    limits, records_in, records_of,
-    stream::{Next, Validator},
-    validate::{self, MetaSet, CHECKS},
-    Error, FileRecord, VmaRecord, FILES, MEMORY, STATS,
-};
-use serde_json::json;
-use std::collections::BTreeMap;
+use cr_format::{limits, records_in, validate::MetaSet, Error, STATS};
+use serde_json::{json, Value};
+use std::path::PathBuf;
 
-/// Check an image: its structure, every checksum, every rule of the format.
+/// Defects and notes that are printed one by one; JSON has all.
+const LISTED: usize = 50;
+
+/// Check an image: its structure, every checksum, every rule of the format; and whether this host can restart it.
 ///
-/// Each section's first defect is listed, with cause, place and remedy. Memory use does not depend on the
-/// size of the image.
+/// Each defect is listed with cause, place and remedy. Memory use does not depend on the size of the image.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Levels: crc        container and checksums, at the speed of reading
+        structure  also the encoding of every record, headers of compressed data
+        semantics  also every rule of the format, compressed data decoded (without --level)
+        host       also everything here that a restart compares: mapped and open files, processor,
+                   kernel, vDSO, modules, free pids, clocks, rights; run it as whoever will restart
+
+Exit status: 0 sound (host: and can be restarted) · 2 used wrongly · 3 malformed
+4 newer than this crimg or over its limits · 5 sound, but this host cannot restart it · 6 cannot be read")]
 pub struct Args {
     /// The image; `-` is standard input.
     image: String,
+    /// How deep to check; see below.
+    #[arg(long, value_enum, default_value_t = Level::Semantics, hide_possible_values = true)]
+    level: Level,
+    /// With --level host: look files up below this folder instead of in the root folder.
+    #[arg(long, value_name = "DIR")]
+    sysroot: Option<PathBuf>,
+    /// With --level host: what `crctl restart --files` will be given about changed files.
+    #[arg(long, value_enum, default_value_t = host::Files::Check)]
+    files: host::Files,
     /// Print the verdict as JSON.
     #[arg(long)]
     json: bool,
@@ -41,235 +60,78 @@ pub struct Args {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
+    let uses_host = args.sysroot.is_some() || args.files != host::Files::Check;
+    if uses_host && args.level != Level::Host {
+        return Err(Failure::Usage {
+            message: "--sysroot and --files say how this host is looked at".to_owned(),
+            remedy: "Add --level host.".to_owned(),
+        });
+    }
     let mut input = Input::open(&args.image)?;
-    let mut check = Check::new(&mut input);
-    check.run()?;
-    let Check {
-        validator,
+    let checked = verify::check(&mut input, args.level, !args.quiet)?;
+    let mut outcome = checked.outcome();
+    let answer = (args.level == Level::Host && checked.has_meta).then(|| {
+        let sysroot = args.sysroot.clone().unwrap_or_else(|| "/".into());
+        let host = Host::here(&sysroot, args.files);
+        host::judge(&checked.sections, checked.superblock.as_ref(), &host)
+    });
+    if answer.as_ref().is_some_and(|a| !a.can_restart()) {
+        outcome = outcome.worse(Outcome::HostCannot);
+    }
+    let Checked {
+        superblock,
         sections,
         defects,
+        len,
         ..
-    } = check;
-    let outcome = defects
-        .iter()
-        .fold(Outcome::Sound, |o, e| o.worse(Outcome::of(&e.kind)));
+    } = checked;
     let image = Image {
         name: input.name,
-        superblock: None,
+        superblock,
         sections,
         chunks: Vec::new(),
         runs: Vec::new(),
         end: None,
-        len: validator.offset(),
+        len,
         damage: Vec::new(),
     };
     let report = Report {
         image: &image,
         schema: Schema::new(&image),
+        level: args.level,
         defects: &defects,
+        answer: answer.as_ref(),
+        pages: (checked.pages, checked.zero_pages),
+        stored: checked.stored,
     };
     if args.json {
         report.json(outcome, out)?;
     } else if !args.quiet {
         if defects.is_empty() {
-            report.sound(&validator, out)?;
+            report.sound(out)?;
         } else {
             report.defects();
         }
+        report.host(out)?;
     }
     Ok(outcome)
-}
-
-/// What the page data is checked against, made once from the metadata.
-#[derive(Default)]
-struct Owners {
-    /// Start and end of every memory area.
-    areas: Vec<(u64, u64)>,
-    /// Size by id of every deleted file.
-    deleted: BTreeMap<u32, u64>,
-}
-
-struct Check<'i> {
-    input: &'i mut Input,
-    validator: Validator,
-    sections: Sections,
-    owners: Option<Owners>,
-    defects: Vec<Error>,
-    buf: Vec<u8>,
-}
-
-/// The container itself is bad: nothing behind it can be read.
-enum Stop {
-    Defect(Error),
-    Failure(Failure),
-}
-
-impl From<Error> for Stop {
-    fn from(e: Error) -> Self {
-        Self::Defect(e)
-    }
-}
-
-impl From<Failure> for Stop {
-    fn from(e: Failure) -> Self {
-        Self::Failure(e)
-    }
-}
-
-impl<'i> Check<'i> {
-    fn new(input: &'i mut Input) -> Self {
-        Self {
-            input,
-            validator: Validator::with_crc(crc),
-            sections: Sections::default(),
-            owners: None,
-            defects: Vec::new(),
-            buf: vec![0; limits::CHUNK_PAYLOAD as usize],
-        }
-    }
-
-    fn run(&mut self) -> Result<(), Failure> {
-        match self.read() {
-            Ok(()) => Ok(()),
-            Err(Stop::Failure(e)) => Err(e),
-            Err(Stop::Defect(e)) => {
-                self.defects.push(e);
-                Ok(())
-            }
-        }
-    }
-
-    /// The next `N` bytes.
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
-        let mut bytes = [0; N];
-        match self.input.fill(&mut bytes)? {
-            Got::All => Ok(bytes),
-            Got::Short(have) => Err(self.validator.truncated(have as u64).into()),
-        }
-    }
-
-    /// The next `len` bytes, in the buffer; `len` is at most 1 MiB as the validator has checked.
-    fn payload(&mut self, len: usize) -> Result<&[u8], Stop> {
-        match self.input.fill(&mut self.buf[..len])? {
-            Got::All => Ok(&self.buf[..len]),
-            Got::Short(have) => Err(self.validator.truncated(have as u64).into()),
-        }
-    }
-
-    fn read(&mut self) -> Result<(), Stop> {
-        let block = self.array()?;
-        self.validator.superblock(&block)?;
-        while !self.validator.is_complete() {
-            let head = self.array()?;
-            let next = self.validator.chunk_header(&head)?;
-            if self.owners.is_none() && self.validator.is_meta_complete() {
-                self.meta();
-            }
-            match next {
-                Next::Payload(len) => self.chunk(len as usize)?,
-                Next::RunTable => self.pages()?,
-            }
-        }
-        let (pages, zero) = self.validator.page_counts();
-        if let Err(e) = validate::stats(&self.sections, pages, zero) {
-            self.defects.push(e);
-        }
-        let trailing = self.input.has_more()?;
-        self.validator.finish(trailing)?;
-        Ok(())
-    }
-
-    fn chunk(&mut self, len: usize) -> Result<(), Stop> {
-        let at = self.validator.offset();
-        self.payload(len)?;
-        let payload = &self.buf[..len];
-        // Sections grow only by what has passed, at most 64 MiB; kept before the structure of the records
-        // is checked, so that a defect in it can be located in the image.
-        let header = self.validator.header().copied();
-        let result = self.validator.payload(payload);
-        if let Some(h) = header.filter(|h| h.chunk_type == ChunkType::Meta) {
-            self.sections
-                .0
-                .entry(h.section)
-                .or_default()
-                .push(payload, at, h.is_critical());
-        }
-        Ok(result?)
-    }
-
-    /// All sections in front of the page data are there: check each, and note what pages may belong to.
-    fn meta(&mut self) {
-        for (_, check) in CHECKS {
-            if let Err(e) = check(&self.sections) {
-                // A section's defect shows in the checks of others that refer to it.
-                if !self.defects.contains(&e) {
-                    self.defects.push(e);
-                }
-            }
-        }
-        let vmas = records_of::<VmaRecord<'_>>(self.sections.section(MEMORY)).map_while(Result::ok);
-        let files =
-            records_of::<FileRecord<'_>>(self.sections.section(FILES)).map_while(Result::ok);
-        self.owners = Some(Owners {
-            areas: vmas.map(|v| (v.start, v.end)).collect(),
-            deleted: files
-                .filter(|f| f.kind == cr_format::FILE_DELETED)
-                .map(|f| (f.id, f.size))
-                .collect(),
-        });
-    }
-
-    fn pages(&mut self) -> Result<(), Stop> {
-        let at = self.validator.offset();
-        let table = self.array()?;
-        let runs = self.validator.run_table(&table)?;
-        if let (Some(owners), Some(h)) = (&self.owners, self.validator.header()) {
-            let result = match (h.section, owners.deleted.get(&h.owner)) {
-                (MEMORY, _) => {
-                    validate::page_owner(&self.sections, h.section, h.owner).and_then(|()| {
-                        runs.iter()
-                            .try_for_each(|r| validate::run_in_vmas(&owners.areas, &r))
-                    })
-                }
-                (FILES, Some(&size)) => runs
-                    .iter()
-                    .try_for_each(|r| validate::run_in_file(size, &r)),
-                (FILES, None) => Err(Error::rule("PAGE-9")),
-                _ => Ok(()),
-            };
-            if let Err(e) = result {
-                // One is enough: in a bad image it is often the same for thousands of chunks.
-                if !self.defects.iter().any(|d| d.kind == e.kind) {
-                    self.defects.push(e.placed(0, at));
-                }
-            }
-        }
-        let Some(h) = self.validator.header().copied() else {
-            return Ok(());
-        };
-        let len = h.stored_len as usize;
-        self.payload(len)?;
-        let stored = self.buf.get(..len).unwrap_or(&[]);
-        self.validator.page_data(stored)?;
-        if h.codec == CODEC_ZSTD {
-            let frame = stored.get(..h.frame_len as usize);
-            let pages = frame.and_then(|f| decode(f, h.raw_len));
-            self.validator.decoded(pages.as_deref())?;
-        }
-        Ok(())
-    }
 }
 
 struct Report<'a> {
     image: &'a Image,
     schema: Schema,
+    level: Level,
     defects: &'a [Error],
+    answer: Option<&'a Answer>,
+    /// With contents, zero.
+    pages: (u64, u64),
+    stored: u64,
 }
 
 impl Report<'_> {
-    fn sound(&self, v: &Validator, out: &mut Output) -> Result<(), Failure> {
+    fn sound(&self, out: &mut Output) -> Result<(), Failure> {
         let name = escape::text(self.image.name.as_bytes());
-        let (pages, zero) = v.page_counts();
+        let (pages, zero) = self.pages;
         let records: usize = self
             .image
             .sections
@@ -277,11 +139,22 @@ impl Report<'_> {
             .iter()
             .map(|(id, s)| records_in(*id, &s.bytes).count())
             .sum();
+        let verdict = match self.level {
+            Level::Crc => "checksums right",
+            Level::Structure => "structure sound",
+            Level::Semantics | Level::Host => "sound",
+        };
+        let data = number::size(pages.saturating_mul(limits::PAGE));
+        let packed = if self.stored < pages.saturating_mul(limits::PAGE) {
+            format!(" in {}", number::size(self.stored))
+        } else {
+            String::new()
+        };
         out.line(format_args!(
-            "{name}: sound: {} in {} sections, {} of page data ({zero} zero pages), {} in all",
+            "{name}: {}: {} in {} sections, {data} of page data{packed} ({zero} zero pages), {} in all",
+            style::good(verdict),
             number::count(records as u64, "record", "records"),
             self.image.sections.0.len(),
-            number::size(pages * limits::PAGE),
             number::size(self.image.len),
         ))
     }
@@ -289,7 +162,7 @@ impl Report<'_> {
     /// Messages go to standard error: cause and place, the record if there is one, the remedy.
     fn defects(&self) {
         let name = escape::text(self.image.name.as_bytes());
-        for e in self.defects {
+        for e in self.defects.iter().take(LISTED) {
             let offset = self.image.sections.file_offset(e);
             let place = if e.section == 0 {
                 "container".to_owned()
@@ -301,6 +174,10 @@ impl Report<'_> {
                 eprintln!("  in {record}");
             }
             eprintln!("  {}", remedy(&e.kind));
+        }
+        let more = self.defects.len().saturating_sub(LISTED);
+        if more > 0 {
+            eprintln!("crimg verify: {name}: {more} more defects: see --json");
         }
     }
 
@@ -315,6 +192,53 @@ impl Report<'_> {
         Some(one_line(&self.schema, &raw))
     }
 
+    /// What a restart here would say.
+    fn host(&self, out: &mut Output) -> Result<(), Failure> {
+        let Some(answer) = self.answer else {
+            if self.level == Level::Host {
+                return out
+                    .line("this host: not compared, the metadata of the image is not complete");
+            }
+            return Ok(());
+        };
+        let blocks = answer.count(Severity::Blocks) as u64;
+        let warnings = answer.count(Severity::Warning) as u64;
+        let warned = match warnings {
+            0 => String::new(),
+            n => format!("; {}", number::count(n, "warning", "warnings")),
+        };
+        if blocks > 0 {
+            let n = number::count(blocks, "thing blocks", "things block");
+            out.line(format_args!(
+                "this host: {}: {n} a restart{warned}",
+                style::bad("cannot restart it")
+            ))?;
+        } else if !self.defects.is_empty() {
+            out.line(format_args!(
+                "this host: nothing here blocks a restart, but the image does{warned}"
+            ))?;
+        } else {
+            out.line(format_args!(
+                "this host: {}{warned}",
+                style::good("can restart it")
+            ))?;
+        }
+        let looked: Vec<String> = answer
+            .checked
+            .iter()
+            .map(|(check, n)| format!("{n} {}", check.replace('_', " ")))
+            .collect();
+        out.line(format_args!("  compared: {}", looked.join(", ")))?;
+        for f in answer.findings.iter().take(LISTED) {
+            finding(f, out)?;
+        }
+        let more = answer.findings.len().saturating_sub(LISTED);
+        if more > 0 {
+            out.line(format_args!("{more} more: see --json"))?;
+        }
+        Ok(())
+    }
+
     fn json(&self, outcome: Outcome, out: &mut Output) -> Result<(), Failure> {
         let defects: Vec<_> = self
             .defects
@@ -327,12 +251,67 @@ impl Report<'_> {
                 value
             })
             .collect();
-        out.json(&json!({
+        let mut document = json!({
             "crimg_schema": json::SCHEMA,
             "image": json::text(self.image.name.as_bytes()),
             "bytes": json::integer(self.image.len),
+            "level": self.level.word(),
             "verdict": outcome.word(),
+            "pages": {"stored": json::integer(self.pages.0), "zero": json::integer(self.pages.1)},
+            "stored_bytes": json::integer(self.stored),
             "defects": defects,
-        }))
+        });
+        if let (Some(m), Some(answer)) = (document.as_object_mut(), self.answer) {
+            m.insert("host".to_owned(), answer_json(answer));
+        }
+        out.json(&document)
     }
+}
+
+fn finding(f: &Finding, out: &mut Output) -> Result<(), Failure> {
+    let word = match f.severity {
+        Severity::Blocks => style::bad("blocks"),
+        Severity::Warning => style::warn("warning"),
+        Severity::Note => "note".to_owned(),
+    };
+    let subject = if f.subject.is_empty() {
+        String::new()
+    } else {
+        format!(" {}:", f.subject)
+    };
+    out.line(format_args!(
+        "{word}: {}:{subject} {}",
+        f.check.replace('_', " "),
+        f.message
+    ))?;
+    if let (Some(recorded), Some(found)) = (&f.recorded, &f.found) {
+        out.line(format_args!("  recorded: {recorded}; here: {found}"))?;
+    }
+    if !f.remedy.is_empty() {
+        out.line(format_args!("  {}", f.remedy))?;
+    }
+    Ok(())
+}
+
+fn answer_json(answer: &Answer) -> Value {
+    let findings: Vec<Value> = answer
+        .findings
+        .iter()
+        .map(|f| {
+            json!({
+                "check": f.check,
+                "severity": f.severity.word(),
+                "subject": f.subject,
+                "message": f.message,
+                "recorded": f.recorded,
+                "found": f.found,
+                "remedy": f.remedy,
+            })
+        })
+        .collect();
+    json!({
+        "can_restart": answer.can_restart(),
+        "checked": answer.checked,
+        "findings": findings,
+    })
 }
