@@ -25,6 +25,7 @@ mod registry;
 mod report;
 mod restart;
 mod session;
+mod verify;
 
 use kernel::{
     miscdevice::{MiscDeviceOptions, MiscDeviceRegistration},

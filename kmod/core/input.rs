@@ -47,6 +47,18 @@ impl MetaSet for Sections {
     }
 }
 
+/// All metadata, with the section that comes behind the page data.
+struct WithStats<'a> {
+    meta: &'a Sections,
+    stats: &'a [u8],
+}
+
+impl MetaSet for WithStats<'_> {
+    fn section(&self, id: u16) -> &[u8] {
+        if id == words::STATS { self.stats } else { self.meta.get(id) }
+    }
+}
+
 /// One PAGE chunk whose data comes next.
 pub(crate) struct PageChunk {
     /// Section it belongs to.
@@ -82,6 +94,7 @@ pub(crate) struct Input {
     /// Page data that does not.
     buffered: Buffered,
     is_buffered: bool,
+    buffers_all: bool,
 }
 
 // SAFETY: the page pointers in `vec` are only used inside one call that holds references to the pages.
@@ -108,12 +121,17 @@ impl Input {
             vec: KVec::with_capacity(b::CR_PAGES_PER_CHUNK as usize, GFP_KERNEL)?,
             buffered: Buffered::default(),
             is_buffered: false,
+            buffers_all: false,
         })
     }
 
     /// Does the superblock allow a restart?
     pub(crate) fn is_restartable(&self) -> bool {
         self.restartable
+    }
+    /// Lets page data of all kinds end in the buffer, where it is checked: nobody takes it.
+    pub(crate) fn buffer_all(&mut self) {
+        self.buffers_all = true;
     }
     /// Bytes read so far.
     pub(crate) fn bytes(&self) -> u64 {
@@ -193,7 +211,7 @@ impl Input {
             list.push(b::cr_run { start: r.start, npages: r.npages, kind, source: r.source }, GFP_KERNEL)?;
         }
         let is_compressed = h.codec != CODEC_RAW;
-        self.is_buffered = self.buffered.takes(&runs, is_compressed)?;
+        self.is_buffered = self.buffered.takes(&runs, is_compressed || self.buffers_all)?;
         self.left = pages;
         self.sum = 0;
         if self.is_buffered {
@@ -270,8 +288,10 @@ impl Input {
         self.validator.page_data_crc(sum).map_err(|e| s.fail_format(e))
     }
 
-    /// Reads the rest of the image behind the page data and checks that nothing follows.
-    pub(crate) fn finish(&mut self, s: &Session) -> Result {
+    /// Reads the rest of the image behind the page data and checks that it agrees with what has been read, and
+    /// that nothing follows.
+    pub(crate) fn finish(&mut self, s: &Session, set: &Sections) -> Result {
+        let mut stats = KVVec::new();
         loop {
             if self.validator.is_complete() {
                 break;
@@ -281,15 +301,14 @@ impl Input {
                 Ahead::Nothing => self.header(s)?,
             };
             let Next::Payload(len) = next else { return Err(EUCLEAN) };
-            // Records behind the pages are ancillary: checked, not used.
             self.payload(s, len)?;
-            let section = self.validator.header().map_or(0, |h| h.section);
-            if section != 0 && section != words::STATS {
-                for r in cr_format::records(&self.buffer) {
-                    r.map_err(|e| s.fail_format(e))?;
-                }
+            if self.validator.header().is_some_and(|h| h.section == words::STATS) {
+                stats.extend_from_slice(&self.buffer, GFP_KERNEL_ACCOUNT)?;
             }
         }
+        let (pages, zero_pages) = self.validator.page_counts();
+        let set = WithStats { meta: set, stats: &stats };
+        cr_format::validate::stats(&set, pages, zero_pages).map_err(|e| s.fail_format(e))?;
         let mut more = [0u8; 1];
         let got = self.read_some(&mut more)?;
         self.validator.finish(got != 0).map_err(|e| s.fail_format(e))

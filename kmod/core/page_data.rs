@@ -67,12 +67,13 @@ impl Buffered {
         Ok(())
     }
 
-    /// Does this chunk go through the buffers? If so, remembers its runs, and `stored` must follow.
-    pub(crate) fn takes(&mut self, runs: &Runs<'_>, is_compressed: bool) -> Result<bool> {
+    /// Does this chunk go through the buffers, because it must or has duplicates? If so, remembers its runs, and
+    /// `stored` must follow.
+    pub(crate) fn takes(&mut self, runs: &Runs<'_>, must: bool) -> Result<bool> {
         self.places.clear();
         self.next = 0;
         self.is_decoded = false;
-        if !is_compressed && runs.iter().all(|r| r.kind != RunKind::Duplicate) {
+        if !must && runs.iter().all(|r| r.kind != RunKind::Duplicate) {
             return Ok(false);
         }
         if self.stored.is_empty() {

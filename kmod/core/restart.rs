@@ -25,6 +25,7 @@ use crate::{
     input::{Input, Sections},
     registry::{self, State as ExtState, Used},
     session::{Session, State},
+    verify,
 };
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use cr_format::sections as words;
@@ -312,23 +313,37 @@ impl RestartOp {
 
 /// `LOAD`.
 pub(crate) fn load(s: &Arc<Session>, arg: &mut cr_uapi::Load) -> Result {
-    if arg.flags != 0 || arg.reserved != 0 {
+    if arg.flags & !cr_uapi::LOAD_DRY_RUN != 0 || arg.reserved != 0 {
         return Err(EINVAL);
     }
+    let dry = arg.flags & cr_uapi::LOAD_DRY_RUN != 0;
     s.go(State::Idle, State::Loading)?;
-    let r = load_image(s, arg);
-    s.set(if r.is_ok() { State::Loaded } else { State::Done });
+    let r = load_image(s, arg, dry);
+    if dry {
+        // Nothing may come of it: extensions and buffers go.
+        let op = s.restart.lock().take();
+        drop(op);
+    }
+    s.set(if r.is_ok() && !dry { State::Loaded } else { State::Done });
     r
 }
 
-fn load_image(s: &Arc<Session>, arg: &mut cr_uapi::Load) -> Result {
+fn load_image(s: &Arc<Session>, arg: &mut cr_uapi::Load, dry: bool) -> Result {
     let fd = u32::try_from(arg.image_fd).map_err(|_| EBADF)?;
     let mut input = Input::new(FileRef::fget(fd)?)?;
     let sections = input.read_meta(s)?;
-    if !input.is_restartable() {
-        return Err(s.fail(EOPNOTSUPP, "image", b"the image is marked as not restartable", "it was made for inspection only"));
+    let inspection_only = || s.fail(EOPNOTSUPP, "image", b"the image is marked as not restartable", "it was made for inspection only");
+    if !dry && !input.is_restartable() {
+        return Err(inspection_only());
     }
     cr_format::validate::meta(&sections).map_err(|e| s.fail_format(e))?;
+    if dry {
+        // What is wrong with the image comes before what is wrong with this host.
+        verify::rest(s, &mut input, &sections)?;
+        if !input.is_restartable() {
+            return Err(inspection_only());
+        }
+    }
     let image = first::<cr_format::ImageRecord<'_>>(s, sections.get(words::IMAGE))?;
     same_kernel(s, &image)?;
     let wanted = time_offsets(&image)?;
@@ -706,7 +721,7 @@ fn fill(s: &Arc<Session>, op: &RestartOp) -> Result {
             return Err(EINTR);
         }
     }
-    op.input.lock().finish(s)
+    op.input.lock().finish(s, &op.sections)
 }
 
 /// A queued change of user registers.

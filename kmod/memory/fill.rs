@@ -23,7 +23,7 @@ use kernel::{prelude::*, str::CString};
 /// Places one chunk.
 pub(crate) fn fill(cx: &Restart<'_>, st: &State, owner: u32, runs: &[Run]) -> Result {
     if owner != OWNER {
-        return Err(cx.fail(EUCLEAN, WORD, "", b"page data of an address space that does not exist", ""));
+        return Err(cx.fail(EUCLEAN, WORD, "PAGE-9", b"page data of an address space that does not exist", ""));
     }
     let mm = MmRef::current()?;
     let mut pages = PageBatch::new(BATCH as usize, true)?;
@@ -33,10 +33,10 @@ pub(crate) fn fill(cx: &Restart<'_>, st: &State, owner: u32, runs: &[Run]) -> Re
             .and_then(|len| r.start.checked_add(len))
             .and_then(|end| holder(&st.areas, r.start, end));
         let Some(area) = area else {
-            return Err(refuse(cx, r, "page data outside of all areas"));
+            return Err(refuse(cx, r, "PAGE-10", "page data outside of all areas"));
         };
         match (build::contents(area), r.kind == RUN_ZERO) {
-            (Contents::None, _) => return Err(refuse(cx, r, "page data for an area that can have none")),
+            (Contents::None, _) => return Err(refuse(cx, r, "", "page data for an area that can have none")),
             // Fresh memory is zero.
             (Contents::Private | Contents::Shared, true) => {}
             (Contents::OverFile, true) => clear(cx, &mm, r)?,
@@ -83,10 +83,10 @@ fn shared(st: &State, a: &Spec, start: u64, n: u32, pages: &mut PageBatch) -> Re
     Ok(())
 }
 
-fn refuse(cx: &Restart<'_>, r: &Run, what: &str) -> Error {
+fn refuse(cx: &Restart<'_>, r: &Run, rule: &str, what: &str) -> Error {
     let (start, n) = (r.start, r.npages);
     match CString::try_from_fmt(fmt!("{what}: {n} pages from {start:#x}")) {
-        Ok(text) => cx.fail(EUCLEAN, WORD, "", text.to_bytes(), "list every defect with: crimg verify IMAGE"),
+        Ok(text) => cx.fail(EUCLEAN, WORD, rule, text.to_bytes(), "list every defect with: crimg verify IMAGE"),
         Err(_) => ENOMEM,
     }
 }

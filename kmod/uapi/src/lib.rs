@@ -134,13 +134,17 @@ pub struct Finish {
     pub frozen_ns: u64,
 }
 
+/// Reads and checks the whole image, to its last byte, and whether it could be restarted here; the session is
+/// over then. Defects of the image are found before those of the host.
+pub const LOAD_DRY_RUN: u32 = 1;
+
 /// Argument of [`LOAD`]. After it, `read` gives one `external` record for each descriptor that must be connected.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {
     /// In: size of this struct.
     pub size: u32,
-    /// In: must be 0.
+    /// In: `LOAD_*` bits; unknown ones are refused.
     pub flags: u32,
     /// In: open descriptor the image is read from, at its current position: file, pipe or socket.
     pub image_fd: i32,

@@ -67,6 +67,9 @@ its own. This needs root.
 
 A restart that fails leaves no process.
 
+--dry-run finds what is wrong with the image before what is missing on this host; whether files have changed since the \
+checkpoint is found by a restart only.
+
 Exit codes of crctl's own failures; it then also prints a message that begins with \"crctl restart:\":
     2  wrong use of the command, or a descriptor that must be connected is not given with --fd
   120  the image is damaged
@@ -77,7 +80,8 @@ Exit codes of crctl's own failures; it then also prints a message that begins wi
   125  any other failure
 
 JSON: when the program runs {\"command\", \"ok\", \"pid\", \"tgid\", \"threads\", \"image_bytes\", \"pages\", \
-\"restart_ns\", \"time_namespace\", \"pid_namespace\", \"notes\"}; what the program prints may come before it.";
+\"restart_ns\", \"time_namespace\", \"pid_namespace\", \"notes\"}; what the program prints may come before it. With --dry-run \
+{\"command\", \"ok\", \"dry_run\": true, \"tgid\", \"threads\", \"time_namespace\", \"notes\"}.";
 
 const STATUS_HELP: &str = "\
 Exit codes: 0 the modules are loaded, 1 they are not, other codes as for crctl check.
@@ -229,6 +233,11 @@ pub struct RestartArgs {
     #[arg(long)]
     pub new_pidns: bool,
 
+    /// Only find out whether the image can be restarted here: the kernel reads and checks all of it, as for a restart,
+    /// and nothing is created. Without it, the process is restarted
+    #[arg(long, conflicts_with_all = ["detach", "pidfile"])]
+    pub dry_run: bool,
+
     /// What to do about regular files that changed since the checkpoint
     #[arg(long, value_enum, default_value_t = Files::Check)]
     pub files: Files,
@@ -375,10 +384,32 @@ mod tests {
             &["restart", "f", "--fd", "4294967295=x"],
             &["restart", "f", "--fd", "5=x", "--fd", "5=y"],
             &["restart", "f", "--files", "maybe"],
+            &["restart", "f", "--dry-run", "--detach"],
+            &["restart", "f", "--dry-run", "--pidfile", "p"],
+            &["checkpoint", "12", "-o", "f", "--zstd=0"],
+            &["checkpoint", "12", "-o", "f", "--zstd=20"],
+            &["checkpoint", "12", "-o", "f", "--zstd="],
+            &["checkpoint", "12", "-o", "f", "--zstd", "3"],
             &["status", "extra"],
             &[],
         ] {
             assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn compression_has_a_level_of_its_own_or_the_usual_one() {
+        for (arg, level) in [
+            ("--zstd", Some(3)),
+            ("--zstd=1", Some(1)),
+            ("--zstd=19", Some(19)),
+            ("--force", None),
+        ] {
+            let cli = parse(&["checkpoint", "12", arg, "-o", "f"]).unwrap();
+            let Command::Checkpoint(args) = cli.command else {
+                panic!("another command")
+            };
+            assert_eq!(args.zstd, level, "{arg}");
         }
     }
 

@@ -130,8 +130,9 @@ impl Device {
     }
 
     /// Reads an image up to its page data.
-    pub fn load(&self, image: BorrowedFd<'_>) -> io::Result<uapi::Load> {
+    pub fn load(&self, image: BorrowedFd<'_>, flags: u32) -> io::Result<uapi::Load> {
         let mut arg = uapi::Load {
+            flags,
             image_fd: image.as_raw_fd(),
             ..Default::default()
         };

@@ -11,6 +11,7 @@ mod spawn;
 
 use super::{notes_json, print, print_notes};
 use crate::cli::{Files, RestartArgs};
+use crate::device::Device;
 use crate::error::{self, Class, Failure, Family, Result};
 use crate::output::{Target, Temporary};
 use crate::report::Report;
@@ -27,6 +28,9 @@ use std::path::Path;
 
 /// Runs the command.
 pub fn run(args: &RestartArgs, json: bool) -> Result<u8> {
+    if args.dry_run {
+        return dry_run(args, json);
+    }
     let started = start(args, json)?;
     if args.detach {
         return Ok(0);
@@ -55,12 +59,7 @@ struct Started {
 fn start(args: &RestartArgs, json: bool) -> Result<Started> {
     let image = Image::open(&args.image)?;
     let device = modules::open()?;
-    let loaded = device.load(image.file.as_fd());
-    let mut report = device.report();
-    let load = loaded.map_err(|e| {
-        Failure::from_device("cannot load the image", &e, &report, Family::Restart)
-            .about(&image.title)
-    })?;
+    let (load, mut report) = load(&device, &image, 0)?;
 
     let pidfile = args
         .pidfile
@@ -137,6 +136,56 @@ fn start(args: &RestartArgs, json: bool) -> Result<Started> {
             process::die_by(signal);
         }
     }
+}
+
+/// Lets the kernel read the image.
+fn load(device: &Device, image: &Image, flags: u32) -> Result<(uapi::Load, Report)> {
+    let loaded = device.load(image.file.as_fd(), flags);
+    let report = device.report();
+    match loaded {
+        Ok(load) => Ok((load, report)),
+        Err(e) => Err(
+            Failure::from_device("cannot load the image", &e, &report, Family::Restart)
+                .about(&image.title),
+        ),
+    }
+}
+
+/// `--dry-run`: what a restart would find before it makes anything.
+fn dry_run(args: &RestartArgs, json: bool) -> Result<u8> {
+    let image = Image::open(&args.image)?;
+    let device = modules::open()?;
+    let (load, report) = load(&device, &image, uapi::LOAD_DRY_RUN)?;
+    descriptors::plan(&report.externals, &args.fds, image.is_stdin)
+        .map_err(|failure| failure.about(&image.title))?;
+    let taken = !args.new_pidns && Path::new("/proc").join(load.tgid.to_string()).exists();
+    if taken {
+        let text = format!("process id {} is in use", load.tgid);
+        return Err(Failure::new(Class::Host, text)
+            .remedy("End that process, or restart in a pid namespace: --new-pidns")
+            .about(&image.title));
+    }
+    print_notes("restart", &report.notes);
+    if json {
+        let object = json!({
+            "command": "restart",
+            "ok": true,
+            "dry_run": true,
+            "tgid": load.tgid,
+            "threads": load.threads,
+            "time_namespace": load.time_namespace != 0,
+            "notes": notes_json(&report.notes),
+        });
+        print(&format!("{object}\n"))?;
+    } else {
+        say::stderr(&format!(
+            "crctl restart: {}: can be restarted here as process {}, {}",
+            image.title,
+            load.tgid,
+            say::count(load.threads.into(), "thread"),
+        ));
+    }
+    Ok(0)
 }
 
 /// Where the image comes from.
