@@ -18,6 +18,8 @@ use xtask::vm::{Vm, VmOptions};
 
 /// Where the scenes are in the machine.
 const GUEST_SCENES: &str = "/opt/crkit/scenes";
+/// Where the images for tests are in the machine.
+const GUEST_IMAGES: &str = "/opt/crkit/images";
 /// A run that takes longer hangs; the longest takes about a quarter of it on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(1800);
 /// Boots at the same time. An emulated machine keeps one processor busy.
@@ -191,7 +193,10 @@ fn play_run(
 ) -> Result<(Vec<Outcome>, String)> {
     let folder = log_file(run.group, "");
     fs::create_dir_all(folder.parent().unwrap_or(&folder)).context("the folder for logs")?;
-    let mut files = vec![(scenes::folder(), PathBuf::from(GUEST_SCENES))];
+    let mut files = vec![
+        (scenes::folder(), PathBuf::from(GUEST_SCENES)),
+        (scenes::images(), PathBuf::from(GUEST_IMAGES)),
+    ];
     let mut command = format!(
         "#!/bin/sh\nexec python3 -B {GUEST_SCENES}/run.py {}",
         run.group

@@ -85,6 +85,11 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenes")
 }
 
+/// The folder of the images for tests in this checkout.
+pub fn images() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("images")
+}
+
 /// The names of all scenes of a word, in the order they are played.
 ///
 /// # Errors
