@@ -101,7 +101,7 @@ fn compressed_pages_and_duplicates_are_counted() {
 
 #[test]
 fn both_writers_make_the_same_bytes() {
-    for model in [synth::process(), synth::compressed()] {
+    for model in [synth::process(), synth::compressed(), synth::resources()] {
         let (want, got) = (model.bytes(), rewritten(&model));
         let first = got.iter().zip(&want).position(|(a, b)| a != b);
         assert!(got == want, "first difference at {first:?}");

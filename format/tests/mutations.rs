@@ -90,7 +90,11 @@ fn hold(name: &str, data: &[u8], property: impl Fn(&[u8]) + panic::RefUnwindSafe
 
 #[test]
 fn changed_images_never_panic_and_read_the_same_in_pieces() {
-    let seeds = [synth::process().bytes(), synth::compressed().bytes()];
+    let seeds = [
+        synth::process().bytes(),
+        synth::compressed().bytes(),
+        synth::resources().bytes(),
+    ];
     let mut random = Random(0x1234_5678_9abc_def1);
     for _ in 0..tries() {
         let mut data = seeds[random.below(2)].clone();
@@ -194,6 +198,7 @@ fn seeds_can_be_written() {
     };
     write("image", "process", &synth::process().bytes());
     write("image", "compressed", &synth::compressed().bytes());
+    write("image", "resources", &synth::resources().bytes());
     write("image", "small", &small);
     for (n, bad) in synth::bad()
         .iter()

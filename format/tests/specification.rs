@@ -88,6 +88,7 @@ fn the_checked_in_images_are_the_synthetic_ones() {
     for (name, image) in [
         ("process", synth::process()),
         ("compressed", synth::compressed()),
+        ("resources", synth::resources()),
     ] {
         let path = images().join(name).with_extension("ckpt");
         if std::env::var_os("CRKIT_UPDATE").is_some() {
@@ -140,6 +141,7 @@ fn bytes(block: &str) -> Vec<u8> {
 fn worked_examples_decode_to_what_they_say() {
     let spec = spec();
     let (image, packed) = (synth::process().bytes(), synth::compressed().bytes());
+    let resources = synth::resources().bytes();
     let first_page = packed.windows(8).position(|w| w == b"CHNKPAGE").unwrap();
     let mut words = BTreeSet::new();
     for block in spec.split("```hex ").skip(1) {
@@ -180,7 +182,7 @@ fn worked_examples_decode_to_what_they_say() {
         assert_eq!(notes.len(), record.fields.len() + 1);
         if word != "report" {
             assert!(
-                [&image, &packed]
+                [&image, &packed, &resources]
                     .iter()
                     .any(|i| i.windows(body.len()).any(|w| w == body)),
                 "{title} is not in the image"
@@ -193,9 +195,10 @@ fn worked_examples_decode_to_what_they_say() {
 
 #[test]
 fn every_record_type_survives_writing_and_parsing() {
-    let set = common::read(&synth::compressed().bytes()).unwrap();
     let mut types = BTreeSet::new();
-    for (id, bytes) in &set.0 {
+    let models = [synth::compressed(), synth::resources()];
+    let sets = models.map(|m| common::read(&m.bytes()).unwrap());
+    for (id, bytes) in sets.iter().flat_map(|set| &set.0) {
         for raw in records_in(*id, bytes) {
             let raw = raw.unwrap();
             assert!(

@@ -47,6 +47,8 @@ struct Collected {
     sections: KVec<SectionBuf>,
     objects: KVVec<Object>,
     used: KVec<Arc<Used>>,
+    /// Sections whose extension has emitted its records, or is doing so.
+    called: KVec<u16>,
 }
 
 /// One checkpoint. Dropping it thaws the process.
@@ -147,6 +149,31 @@ impl CheckpointOp {
             Some(u) => self.add_used(u).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Lets the extension with this word take part, from now on and with its own records.
+    pub(crate) fn require(&self, s: &Session, word: &[u8]) -> Result<Option<u16>> {
+        let Some(u) = registry::get_or_load(word) else { return Ok(None) };
+        let section = self.add_used(u)?;
+        let u = self.used(section).ok_or(EINVAL)?;
+        self.call(s, &u)?;
+        Ok(Some(section))
+    }
+
+    /// Calls `checkpoint` of an extension, once.
+    fn call(&self, s: &Session, u: &Used) -> Result {
+        let section = u.ops().section;
+        {
+            let mut c = self.collected.lock();
+            if c.called.contains(&section) {
+                return Ok(());
+            }
+            c.called.push(section, GFP_KERNEL)?;
+        }
+        let f = u.ops().checkpoint.ok_or(EINVAL)?;
+        // SAFETY: live session, in the state the ABI promises.
+        registry::status(unsafe { f(s.as_raw()) })
+            .map_err(|e| s.fail(e, u.word_str(), b"the state of the process cannot be read", "see the messages above"))
     }
 
     /// Lets the extension of `section` emit its records of a file.
@@ -301,7 +328,7 @@ fn run(s: &Arc<Session>, arg: &mut cr_uapi::Checkpoint) -> Result {
             freeze,
             mm,
             leader,
-            collected <- new_mutex!(Collected { sections: KVec::new(), objects: KVVec::new(), used }),
+            collected <- new_mutex!(Collected { sections: KVec::new(), objects: KVVec::new(), used, called: KVec::new() }),
             output <- new_mutex!(None),
             started_ns,
         }),
@@ -347,11 +374,7 @@ fn collect(s: &Arc<Session>, op: &CheckpointOp) -> Result {
         let next = op.collected.lock().used.get(done).cloned();
         let Some(u) = next else { return Ok(()) };
         done = done.saturating_add(1);
-        let f = u.ops().checkpoint.ok_or(EINVAL)?;
-        // SAFETY: live session, in the state the ABI promises.
-        registry::status(unsafe { f(s.as_raw()) }).map_err(|e| {
-            s.fail(e, u.word_str(), b"the state of the process cannot be read", "see the messages above")
-        })?;
+        op.call(s, &u)?;
         // SAFETY: no requirements.
         if unsafe { b::crs_signal_pending_current() } != 0 {
             return Err(EINTR);

@@ -16,6 +16,7 @@ EXPORT_SYMBOL_GPL(cr_checkpoint_flags);
 EXPORT_SYMBOL_GPL(cr_is_external);
 EXPORT_SYMBOL_GPL(cr_object);
 EXPORT_SYMBOL_GPL(cr_claim);
+EXPORT_SYMBOL_GPL(cr_require);
 EXPORT_SYMBOL_GPL(cr_checkpoint_file);
 EXPORT_SYMBOL_GPL(cr_bulk_write);
 EXPORT_SYMBOL_GPL(cr_section);

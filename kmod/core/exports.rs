@@ -107,6 +107,21 @@ unsafe extern "C" fn cr_object(s: *mut b::cr_session, section: u16, key: u64, id
 }
 
 #[no_mangle]
+unsafe extern "C" fn cr_require(s: *mut b::cr_session, word: *const c_char, section: *mut u16) -> c_int {
+    // SAFETY: see the file comment; `word` is NUL-terminated.
+    let (s, word) = unsafe { (Session::from_raw(s), core::ffi::CStr::from_ptr(word.cast()).to_bytes()) };
+    match s.checkpoint_op().and_then(|op| op.require(&s, word)) {
+        Ok(Some(n)) => {
+            // SAFETY: valid out pointer.
+            unsafe { *section = n };
+            1
+        }
+        Ok(None) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+#[no_mangle]
 unsafe extern "C" fn cr_claim(s: *mut b::cr_session, file: *mut b::file, kind: *const c_char, section: *mut u16) -> c_int {
     // SAFETY: see the file comment; `kind` is NUL-terminated.
     let (s, kind) = unsafe { (Session::from_raw(s), core::ffi::CStr::from_ptr(kind.cast()).to_bytes()) };

@@ -238,6 +238,18 @@ impl<'a> Checkpoint<'a> {
         Ok((id, r == 1))
     }
 
+    /// Lets the extension with this resource word take part, loading its module `crext-<word>` if need be: it has
+    /// emitted its own records when this returns its section. `None` when there is no such extension.
+    pub fn require(&self, word: &CStr) -> Result<Option<u16>> {
+        let mut section = 0;
+        // SAFETY: live session; `word` is NUL-terminated, the out pointer valid.
+        let r = unsafe { b::cr_require(self.raw(), word.as_ptr().cast(), &mut section) };
+        if r < 0 {
+            to_result(r)?;
+        }
+        Ok((r == 1).then_some(section))
+    }
+
     /// Finds, loading its module if need be, the extension that keeps `file`. `kind` names the kind of
     /// file for the module alias `crext-file-<kind>`.
     pub fn claim(&self, file: &FileRef, kind: &CStr) -> Result<Option<u16>> {

@@ -12,6 +12,7 @@ pub mod bindings;
 pub mod codec;
 pub mod context;
 pub mod extension;
+pub mod objects;
 pub mod plan;
 pub mod record;
 pub mod schema;

@@ -44,7 +44,12 @@
 #include <linux/kdev_t.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
+#include <linux/alarmtimer.h>
+#include <linux/hrtimer.h>
+#include <linux/hrtimer_bases.h>
 #include <linux/pipe_fs_i.h>
+#include <linux/posix-timers.h>
+#include <linux/seq_file.h>
 #include "shims.h"
 
 struct task_struct *crs_current(void) { return current; }
@@ -787,6 +792,27 @@ int crs_file_locks(struct file *f, struct files_struct *files)
 	spin_unlock(&ctx->flc_lock);
 	return r;
 }
+int crs_locks(struct file *f, struct files_struct *files, struct crs_lock *out, int max)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(f));
+	struct file_lock *l;
+	int n = 0;
+
+	if (!ctx)
+		return 0;
+	spin_lock(&ctx->flc_lock);
+	list_for_each_entry(l, &ctx->flc_posix, c.flc_list) {
+		if (l->c.flc_owner != files && l->c.flc_owner != f)
+			continue;
+		if (n++ < max)
+			out[n - 1] = (struct crs_lock){ (unsigned long)l, l->fl_start, l->fl_end, l->c.flc_owner == f, l->c.flc_type == F_WRLCK };
+	}
+	list_for_each_entry(l, &ctx->flc_flock, c.flc_list)
+		if (l->c.flc_file == f && n++ < max)
+			out[n - 1] = (struct crs_lock){ (unsigned long)l, 0, OFFSET_MAX, 2, l->c.flc_type == F_WRLCK };
+	spin_unlock(&ctx->flc_lock);
+	return n;
+}
 int crs_file_has_owner(struct file *f)
 {
 	struct fown_struct *o = file_f_owner(f);
@@ -799,6 +825,87 @@ void crs_file_set_flags(struct file *f, unsigned int flags)
 	f->f_flags = flags;
 	f->f_iocb_flags = iocb_flags(f);
 	spin_unlock(&f->f_lock);
+}
+size_t crs_file_fdinfo(struct file *f, u8 *out, size_t size)
+{
+	struct seq_file m = { .buf = out, .size = size };
+
+	mutex_init(&m.lock);
+	if (f->f_op->show_fdinfo)
+		f->f_op->show_fdinfo(&m, f);
+	return m.count;
+}
+int crs_epoll_hook(struct file *f, u32 n, u8 *out, u32 before, u32 behind)
+{
+	struct hlist_node *p;
+	int found = 0;
+
+	spin_lock(&f->f_lock);
+	if (f->f_ep) {
+		hlist_for_each(p, f->f_ep) {
+			if (n--)
+				continue;
+			found = 1;
+			copy_from_kernel_nofault(out, (u8 *)p - before, before);
+			copy_from_kernel_nofault(out + before, p, behind);
+			break;
+		}
+	}
+	spin_unlock(&f->f_lock);
+	return found;
+}
+void crs_itimers(struct task_struct *t, struct crs_itimer out[3])
+{
+	struct signal_struct *s = t->signal;
+	struct task_cputime_atomic *now = &s->cputimer.cputime_atomic;
+	u64 spent[2] = { atomic64_read(&now->utime) + atomic64_read(&now->stime), atomic64_read(&now->utime) };
+	int i;
+
+	out[0].armed = hrtimer_active(&s->real_timer) || s->it_real_incr;
+	out[0].left_ns = ktime_to_ns(hrtimer_get_remaining(&s->real_timer));
+	out[0].interval_ns = ktime_to_ns(s->it_real_incr);
+	/* ITIMER_VIRTUAL is 1, ITIMER_PROF is 2; it[] has them by CPU clock: CPUCLOCK_PROF 0, CPUCLOCK_VIRT 1 */
+	for (i = 0; i < 2; i++) {
+		struct cpu_itimer *it = &s->it[i];
+
+		out[2 - i].armed = it->expires != 0;
+		out[2 - i].left_ns = it->expires - spent[i];
+		out[2 - i].interval_ns = it->incr;
+	}
+}
+int crs_timers(struct task_struct *t, struct crs_timer *out, int max)
+{
+	struct sighand_struct *sighand = crs_lock_task_sighand(t);
+	struct k_itimer *k;
+	int n = 0;
+
+	if (!sighand)
+		return -ESRCH;
+	hlist_for_each_entry(k, &t->signal->posix_timers, list) {
+		struct crs_timer *o = out + n;
+		struct hrtimer *h = &k->it.real.timer;
+
+		if (n++ >= max)
+			continue;
+		o->id = k->it_id;
+		o->clock = k->it_clock;
+		o->notify = k->it_sigev_notify;
+		o->signo = k->sigq.info.si_signo;
+		o->value = (u64)(unsigned long)k->sigq.info.si_value.sival_ptr;
+		o->tid = k->it_sigev_notify == (SIGEV_SIGNAL | SIGEV_THREAD_ID) ? pid_vnr(k->it_pid) : 0;
+		o->status = k->it_status;
+		o->interval_ns = ktime_to_ns(k->it_interval);
+		o->wall = 0;
+		o->left_ns = 0;
+		if (k->it_clock == CLOCK_REALTIME_ALARM || k->it_clock == CLOCK_BOOTTIME_ALARM) {
+			o->left_ns = ktime_to_ns(alarm_expires_remaining(&k->it.alarm.alarmtimer));
+		} else if (k->it_clock >= 0) {
+			o->left_ns = ktime_to_ns(hrtimer_get_remaining(h));
+			o->wall = k->it_clock == CLOCK_REALTIME && h->base->clockid == CLOCK_REALTIME;
+		}
+	}
+	crs_sigunlock(sighand);
+	return n;
 }
 int crs_stat(const struct path *p, struct crs_stat *out)
 {

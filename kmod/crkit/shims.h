@@ -211,6 +211,30 @@ u32 crs_file_name(struct file *f, u8 *out, u32 max);	/* of its dentry, cut off a
 int crs_file_locks(struct file *f, struct files_struct *files);
 int crs_file_has_owner(struct file *f);			/* F_SETOWN or F_SETSIG */
 void crs_file_set_flags(struct file *f, unsigned int flags);
+size_t crs_file_fdinfo(struct file *f, u8 *out, size_t size);	/* what it adds; size when it did not fit */
+/* Copies the memory around the n-th hook by which f knows the event polls that watch it; 0 when there is none. */
+int crs_epoll_hook(struct file *f, u32 n, u8 *out, u32 before, u32 behind);
+/* The timers of a frozen process; times in nanoseconds. */
+struct crs_itimer {
+	s64 left_ns, interval_ns;
+	u32 armed;
+};
+void crs_itimers(struct task_struct *t, struct crs_itimer out[3]);
+struct crs_timer {
+	s64 left_ns, interval_ns;
+	u64 value;		/* sigev_value */
+	u32 id, notify, signo, tid, status;
+	u32 wall;		/* set as a time of the wall clock */
+	s32 clock;
+};
+int crs_timers(struct task_struct *t, struct crs_timer *out, int max);	/* how many there are, -ESRCH */
+struct crs_lock {
+	u64 key;		/* tells locks apart while the process is frozen; never for an image */
+	u64 start, last;	/* bytes */
+	u32 kind;		/* 0 POSIX, 1 open file description, 2 flock */
+	u32 exclusive;
+};
+int crs_locks(struct file *f, struct files_struct *files, struct crs_lock *out, int max);	/* how many there are */
 struct crs_stat {
 	u64 dev, rdev;		/* as stat(2) gives them */
 	u64 ino, size, mtime_ns;

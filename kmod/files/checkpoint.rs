@@ -88,7 +88,14 @@ fn object(cx: &Checkpoint<'_>, table: &Table, o: &Object, id: u32, buf: &mut [u8
             return obstacle(cx, o, b"?", Trouble { reason, remedy: "have the program close it first" });
         }
     };
-    if let Some(t) = files::unstored(o.file.locks(&cx.leader()), o.file.has_signal_owner(), o.file.flags()) {
+    let mut locks = o.file.locks(&cx.leader());
+    if locks & files::lock::KEPT != 0 {
+        if let Some(section) = cx.require(c"locks")? {
+            cx.checkpoint_file(section, &o.file, id)?;
+            locks &= !files::lock::KEPT;
+        }
+    }
+    if let Some(t) = files::unstored(locks, o.file.has_signal_owner(), o.file.flags()) {
         obstacle(cx, o, text, t)?;
     }
     let stat = place.stat()?;

@@ -111,6 +111,7 @@ impl Table {
         let outside = match class {
             Class::Pipe => self.is_pipe_outside(o),
             Class::Deleted => self.is_deleted_outside(o),
+            Class::Special(_) => o.foreign() > 0,
             _ => false,
         };
         let ends = Ends {

@@ -133,6 +133,9 @@ int cr_object(struct cr_session *s, u16 section, u64 key, u32 *id);
 /* Finds (and loads) the extension that keeps `file`; 1 and its section, or 0. `kind` names the file's
  * kind for the module alias crext-file-<kind>. */
 int cr_claim(struct cr_session *s, struct file *file, const char *kind, u16 *section);
+/* The extension with this resource word takes part: loads it, and lets it emit its records now if it has not
+ * yet. 1 and its section, or 0 when there is none. */
+int cr_require(struct cr_session *s, const char *word, u16 *section);
 int cr_checkpoint_file(struct cr_session *s, u16 section, struct file *file, u32 id);
 /* One PAGE chunk; the pages stay the caller's. `npages` is the sum over the runs of data; there are no duplicates. */
 int cr_bulk_write(struct cr_session *s, u16 section, u32 owner, const struct cr_run *runs, u32 nruns,

@@ -7,11 +7,12 @@ use crate::{
 };
 use cr_format::{ActionRecord, PendingRecord, TaskSignalsRecord};
 use cr_logic::signals::{bare_siginfo, is_unblockable, Action, SIGNALS};
-use crkit::{bindings as b, sys::task::TaskRef, Checkpoint};
+use crkit::{bindings as b, sys::task::TaskRef, Checkpoint, Obstacle};
 use kernel::prelude::*;
 
 /// Emits all records.
 pub(crate) fn emit(cx: &Checkpoint<'_>) -> Result {
+    timers(cx)?;
     actions(cx)?;
     for t in cx.tasks() {
         let m = sys::masks(&t);
@@ -33,6 +34,19 @@ pub(crate) fn emit(cx: &Checkpoint<'_>) -> Result {
         pending(cx, &t, false, &mut id)?;
     }
     Ok(())
+}
+
+/// Timers must be read before the pending signals: see `cr_timers_main.rs`.
+fn timers(cx: &Checkpoint<'_>) -> Result {
+    if !sys::has_timers(&cx.leader()) || cx.require(c"timers")?.is_some() {
+        return Ok(());
+    }
+    cx.obstacle(Obstacle::new(
+        "timers",
+        b"timers of the process",
+        "no loaded module keeps timers",
+        "install the module cr_timers where modprobe finds it (see README)",
+    ))
 }
 
 fn actions(cx: &Checkpoint<'_>) -> Result {

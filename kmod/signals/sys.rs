@@ -140,3 +140,12 @@ pub(crate) fn set_masks(m: &Masks) {
         }
     }
 }
+
+/// Does the process have timers, armed or not?
+pub(crate) fn has_timers(t: &TaskRef<'_>) -> bool {
+    // SAFETY: a task's signal_struct lives as long as the task_struct; its users are frozen.
+    let s = unsafe { &*t.fields().signal };
+    // SAFETY: the timer is initialised as long as the signal_struct lives.
+    let real = s.it_real_incr != 0 || unsafe { b::hrtimer_active(&s.real_timer) };
+    real || s.it.iter().any(|i| i.expires != 0) || !s.posix_timers.first.is_null()
+}

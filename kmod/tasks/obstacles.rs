@@ -150,7 +150,6 @@ pub(crate) fn report(cx: &Checkpoint<'_>) -> Result {
     seccomp(cx)?;
     children(cx)?;
     sharing(cx)?;
-    timers(cx)?;
     namespaces(cx)?;
     address_space(cx)?;
     terminal(cx)
@@ -246,31 +245,6 @@ fn sharing(cx: &Checkpoint<'_>) -> Result {
                 "let the thread end first",
             )
         })?;
-    }
-    Ok(())
-}
-
-fn timers(cx: &Checkpoint<'_>) -> Result {
-    let leader = cx.leader();
-    let signal = sys::signal(&leader);
-    let found = |object: &'static [u8]| {
-        cx.obstacle(Obstacle::new(
-            "timers",
-            object,
-            "timers of the process are not kept: it would wait for a signal that never comes",
-            "try again when the timer has been cancelled or has expired; sleeping threads are no obstacle",
-        ))
-    };
-    if sys::real_timer_armed(&leader) {
-        found(b"ITIMER_REAL or alarm(2)")?;
-    }
-    for (it, object) in signal.it.iter().zip([b"ITIMER_PROF".as_slice(), b"ITIMER_VIRTUAL"]) {
-        if it.expires != 0 || it.incr != 0 {
-            found(object)?;
-        }
-    }
-    if !signal.posix_timers.first.is_null() {
-        found(b"POSIX timer (timer_create)")?;
     }
     Ok(())
 }

@@ -42,13 +42,6 @@ pub(crate) fn relatives(t: &TaskRef<'_>) -> (u64, u64, u64) {
     (p, g, s)
 }
 
-/// Is the real-time interval timer armed, or will it be again?
-pub(crate) fn real_timer_armed(t: &TaskRef<'_>) -> bool {
-    let s = signal(t);
-    // SAFETY: the timer is initialised as long as the signal_struct lives.
-    s.it_real_incr != 0 || unsafe { b::hrtimer_active(&s.real_timer) }
-}
-
 /// Thread group ids of children.
 pub(crate) fn children(t: &TaskRef<'_>, out: &mut [c_int]) -> usize {
     let max = c_int::try_from(out.len()).unwrap_or(0);

@@ -11,8 +11,6 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <stddef.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
@@ -21,9 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/shm.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -96,17 +92,6 @@ static int make(const char *kind)
         rest(0.1);
         return pid;
     }
-    if (!strcmp(kind, "epoll"))
-        return epoll_create1(0);
-    if (!strcmp(kind, "eventfd"))
-        return eventfd(3, 0);
-    if (!strcmp(kind, "timerfd"))
-        return timerfd_create(CLOCK_MONOTONIC, 0);
-    if (!strcmp(kind, "signalfd")) {
-        sigset_t set;
-        sigemptyset(&set);
-        return signalfd(-1, &set, 0);
-    }
     if (!strcmp(kind, "inotify"))
         return inotify_init();
     if (!strcmp(kind, "fanotify"))
@@ -124,16 +109,6 @@ static int make(const char *kind)
     if (!strcmp(kind, "aio")) {
         aio_context_t context = 0;
         return (int)syscall(SYS_io_setup, 4, &context);
-    }
-    if (!strcmp(kind, "timer")) {
-        struct sigevent e = {.sigev_notify = SIGEV_NONE};
-        timer_t t;
-        struct itimerspec when = {{0, 0}, {1000, 0}};
-        return timer_create(CLOCK_MONOTONIC, &e, &t) ? -1 : timer_settime(t, 0, &when, NULL);
-    }
-    if (!strcmp(kind, "itimer")) {
-        struct itimerval when = {{0, 0}, {1000, 0}};
-        return setitimer(ITIMER_REAL, &when, NULL);
     }
     if (!strcmp(kind, "seccomp")) {
         struct sock_filter allow[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
@@ -181,15 +156,6 @@ static int make(const char *kind)
         unlink("to-delete");
         close(fd);
         return at == MAP_FAILED ? -1 : 0;
-    }
-    if (!strcmp(kind, "flock")) {
-        int fd = open("locked", O_RDWR | O_CREAT, 0600);
-        return fd < 0 ? -1 : flock(fd, LOCK_EX);
-    }
-    if (!strcmp(kind, "posix-lock")) {
-        struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 10};
-        int fd = open("locked-too", O_RDWR | O_CREAT, 0600);
-        return fd < 0 ? -1 : fcntl(fd, F_SETLK, &l);
     }
     if (!strcmp(kind, "lease")) {
         int fd = open("leased", O_RDWR | O_CREAT, 0600);

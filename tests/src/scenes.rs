@@ -49,7 +49,10 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         runs: &[Run {
             group: "objects",
-            words: &["memory", "files", "pipes"],
+            words: &[
+                "memory", "files", "pipes", "eventfd", "timerfd", "signalfd", "epoll", "timers",
+                "locks",
+            ],
         }],
         keeps_disk: false,
     },

@@ -81,6 +81,18 @@ sections! {
     creds CREDS = 0x0015, true, "cr_creds", [CredRecord];
     /// Resource limits.
     limits LIMITS = 0x0016, true, "cr_limits", [LimitRecord];
+    /// Event counters.
+    eventfd EVENTFD = 0x0017, true, "cr_eventfd", [EventfdRecord];
+    /// Timers behind descriptors.
+    timerfd TIMERFD = 0x0018, true, "cr_timerfd", [TimerfdRecord];
+    /// Descriptors that signals are read from.
+    signalfd SIGNALFD = 0x0019, true, "cr_signalfd", [SignalfdRecord];
+    /// Event polls and what they watch.
+    epoll EPOLL = 0x001a, true, "cr_epoll", [EpollRecord, WatchRecord];
+    /// Interval timers and POSIX timers.
+    timers TIMERS = 0x001b, true, "cr_timers", [ItimerRecord, TimerRecord];
+    /// Locks on files.
+    locks LOCKS = 0x001c, true, "cr_locks", [LockRecord];
     /// Counts that are known only after the page data.
     stats STATS = 0x0100, false, "", [StatsRecord, VmaStatsRecord];
     /// What the device tells the user; never in an image.

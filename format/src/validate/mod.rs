@@ -6,16 +6,23 @@
 //! uses a small window of bits and goes over the records again ([`ids`]).
 
 mod creds;
+mod epoll;
+mod eventfd;
 mod files;
+mod handled;
 mod ids;
 mod image;
 mod limits;
+mod locks;
 mod memory;
 mod pages;
 mod pipes;
+mod signalfd;
 mod signals;
 mod stats;
 mod tasks;
+mod timerfd;
+mod timers;
 
 pub use pages::{page_owner, run_in_file, run_in_vmas};
 pub use stats::stats;
@@ -54,6 +61,12 @@ pub const CHECKS: &[(u16, Check)] = &[
     (sections::SIGNALS, signals::check),
     (sections::CREDS, creds::check),
     (sections::LIMITS, limits::check),
+    (sections::EVENTFD, eventfd::check),
+    (sections::TIMERFD, timerfd::check),
+    (sections::SIGNALFD, signalfd::check),
+    (sections::EPOLL, epoll::check),
+    (sections::TIMERS, timers::check),
+    (sections::LOCKS, locks::check),
 ];
 
 /// Checks everything in front of the page data.

@@ -252,6 +252,12 @@ pub fn round_trip(section: u16, raw: RawRecord<'_>) -> bool {
         IMAGE => trip::<ImageRecord<'_>>(raw) || trip::<SectionRecord<'_>>(raw),
         SCHEMA => trip::<SchemaRecord<'_>>(raw) || trip::<SchemaField<'_>>(raw),
         PROVENANCE => trip::<EditRecord<'_>>(raw),
+        EVENTFD => trip::<EventfdRecord>(raw),
+        TIMERFD => trip::<TimerfdRecord>(raw),
+        SIGNALFD => trip::<SignalfdRecord>(raw),
+        EPOLL => trip::<EpollRecord>(raw) || trip::<WatchRecord>(raw),
+        LOCKS => trip::<LockRecord>(raw),
+        TIMERS => trip::<ItimerRecord>(raw) || trip::<TimerRecord>(raw),
         TASKS => trip::<ProcessRecord<'_>>(raw) || trip::<TaskRecord<'_>>(raw),
         MEMORY => {
             trip::<MmRecord<'_>>(raw)

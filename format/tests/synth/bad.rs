@@ -66,6 +66,12 @@ impl Corpus {
             x.pages[0].frame = Some(frame.bytes());
         });
     }
+    /// `change` breaks the image with event counters, timers and polls.
+    fn resource(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
+        let mut image = super::resources();
+        change(&mut image);
+        self.rule(name, image.bytes());
+    }
     fn model(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
         let mut image = process();
         change(&mut image);
@@ -118,6 +124,7 @@ pub fn bad() -> Vec<Bad> {
     image(&mut c);
     tasks(&mut c);
     memory(&mut c);
+    resources(&mut c);
     files(&mut c);
     pipes(&mut c);
     signals(&mut c);
@@ -726,6 +733,81 @@ fn pipes(c: &mut Corpus) {
     });
 }
 
+fn resources(c: &mut Corpus) {
+    c.resource("EVENTFD-1 a file without counter", |x| {
+        drop(x.section(0x17).pop())
+    });
+    c.resource("EVENTFD-1 counter of another file", |x| {
+        let r = x.record(0x17, 1, 1);
+        r.id = 9;
+        r.set(1, 9);
+    });
+    c.resource("EVENTFD-2 counter", |x| {
+        x.record(0x17, 1, 0).set(2, u64::MAX)
+    });
+    c.resource("EVENTFD-2 semaphore", |x| x.record(0x17, 1, 0).set(3, 2));
+    c.resource("TIMERFD-1 timer of no file", |x| {
+        x.record(0x18, 1, 0).set(1, 8)
+    });
+    c.resource("TIMERFD-2 value", |x| x.record(0x18, 1, 0).set(4, 1 << 63));
+    c.resource("SIGNALFD-1 file twice", |x| {
+        let r = x.record(0x19, 1, 0).clone();
+        x.section(0x19).push(r);
+    });
+    c.resource("SIGNALFD-2 mask with SIGKILL", |x| {
+        x.record(0x19, 1, 0).set(2, 1 << 8)
+    });
+    c.resource("EPOLL-1 poll of no file", |x| {
+        let r = x.record(0x1a, 1, 1);
+        r.id = 13;
+        r.set(1, 13);
+        x.record(0x1a, 2, 2).set(1, 13);
+    });
+    c.resource("EPOLL-2 entry of another poll", |x| {
+        x.record(0x1a, 2, 2).set(1, 11)
+    });
+    c.resource("EPOLL-2 too few entries", |x| {
+        x.record(0x1a, 1, 1).set(2, 2)
+    });
+    c.resource("EPOLL-2 number of an entry", |x| {
+        x.record(0x1a, 2, 1).id = 7
+    });
+    c.resource("EPOLL-3 order of entries", |x| {
+        x.record(0x1a, 2, 1).set(2, 20)
+    });
+    c.resource("EPOLL-3 entry of no descriptor", |x| {
+        x.record(0x1a, 2, 1).set(2, 30)
+    });
+    c.resource("EPOLL-4 events", |x| x.record(0x1a, 2, 0).set(3, 1 << 32));
+    c.resource("LOCKS-1 number", |x| x.record(0x1c, 1, 1).id = 4);
+    c.resource("LOCKS-1 order of files", |x| x.record(0x1c, 1, 2).set(1, 2));
+    c.resource("LOCKS-2 file that does not exist", |x| {
+        x.record(0x1c, 1, 2).set(1, 99)
+    });
+    c.resource("LOCKS-3 flock with a range", |x| {
+        x.record(0x1c, 1, 2).set(5, 1)
+    });
+    c.resource("LOCKS-3 end", |x| x.record(0x1c, 1, 0).set(4, 1 << 63));
+    c.resource("LOCKS-3 exclusive", |x| x.record(0x1c, 1, 0).set(3, 2));
+    c.resource("TIMERS-1 which", |x| {
+        let r = x.record(0x1b, 1, 0);
+        r.id = 4;
+        r.set(1, 3);
+    });
+    c.resource("TIMERS-2 interval timer without time", |x| {
+        x.record(0x1b, 1, 0).set(2, 0)
+    });
+    c.resource("TIMERS-2 absolute", |x| x.record(0x1b, 2, 0).set(7, 2));
+    c.resource("TIMERS-3 order", |x| x.record(0x1b, 2, 1).set(1, 3));
+    c.resource("TIMERS-4 signal", |x| x.record(0x1b, 2, 0).set(4, 65));
+    c.resource("TIMERS-4 thread that does not exist", |x| {
+        x.record(0x1b, 2, 1).set(6, 77)
+    });
+    c.resource("TIMERS-4 thread for nothing", |x| {
+        x.record(0x1b, 2, 2).set(6, 1240)
+    });
+}
+
 fn signals(c: &mut Corpus) {
     c.model("SIGNALS-1 action of SIGKILL", |x| {
         let r = x.record(0x14, 1, 0);
@@ -823,7 +905,7 @@ fn unsupported(c: &mut Corpus) {
     chunks("unsupported codec", &|x| find(x, b"PAGE").codec = 2);
     chunks("unsupported critical section", &|x| {
         let mut new = x[8].clone();
-        new.section = 0x17;
+        new.section = 0x7f;
         x.insert(9, new);
     });
     chunks("unsupported kind of a run", &|x| {

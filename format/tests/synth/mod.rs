@@ -15,9 +15,11 @@
 
 mod bad;
 mod process;
+mod resources;
 mod zstd;
 pub use bad::{bad, Bad, Expect};
 pub use process::{compressed, process};
+pub use resources::resources;
 pub use zstd::{frame, Frame};
 
 /// CRC-32, half a byte at a time.

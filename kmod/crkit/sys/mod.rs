@@ -3,6 +3,9 @@
 //! functions. It wraps what the `kernel` crate does not (task work, regsets, GUP, VMA and file internals);
 //! it decides nothing.
 
+pub mod clock;
+pub mod epoll;
+pub mod fdinfo;
 pub mod file;
 pub mod mapped;
 pub mod mm;

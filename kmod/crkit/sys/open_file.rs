@@ -36,6 +36,12 @@ impl FileRef {
         buf.get(..len as usize).unwrap_or(&[])
     }
 
+    /// Is it a file of the anonymous inode with this name (`[eventfd]`)?
+    pub fn is_anonymous(&self, name: &[u8]) -> bool {
+        let mut buf = [0; 24];
+        self.fs_magic() == u64::from(b::ANON_INODE_FS_MAGIC) && self.name(&mut buf) == name
+    }
+
     /// Locks and leases held through it (`CRS_LOCK_*`), with the descriptor table of `t` as the owner.
     pub fn locks(&self, t: &TaskRef<'_>) -> u32 {
         // SAFETY: live file; the table pointer is only compared.

@@ -459,6 +459,10 @@ pub fn fate(class: Class, ends: Ends) -> Fate {
             remedy: "end the other process first, or promise to connect it: --fd N",
         }),
         Class::Deleted => Fate::Deleted,
+        Class::Special(_) if ends.outside => Fate::Obstacle(Trouble {
+            reason: "it is also open in another process; the two would not share it any more after a restart",
+            remedy: "end the other process first, or promise to connect it: --fd N",
+        }),
         Class::Special(t) => Fate::Claim(t),
         Class::Lost(t) => Fate::Obstacle(t),
     }
@@ -474,17 +478,19 @@ pub mod lock {
     pub const FLOCK: u32 = 4;
     /// `fcntl(F_SETLEASE)` or a delegation.
     pub const LEASE: u32 = 8;
+    /// What the extension `locks` keeps.
+    pub const KEPT: u32 = POSIX | OFD | FLOCK;
 }
 
 /// State of an open file that is not stored; `locks` are bits of [`lock`], `owner` says that `F_SETOWN` or
 /// `F_SETSIG` was used.
 pub fn unstored(locks: u32, owner: bool, flags: u32) -> Option<Trouble> {
     let reason = if locks & lock::POSIX != 0 {
-        "the process holds a POSIX record lock (fcntl) on it"
+        "the process holds a POSIX record lock (fcntl) on it, and no loaded module keeps locks"
     } else if locks & lock::OFD != 0 {
-        "it holds an open file description lock (fcntl)"
+        "it holds an open file description lock (fcntl), and no loaded module keeps locks"
     } else if locks & lock::FLOCK != 0 {
-        "it holds a lock (flock)"
+        "it holds a lock (flock), and no loaded module keeps locks"
     } else if locks & lock::LEASE != 0 {
         "it holds a lease"
     } else if flags & O_ASYNC != 0 || owner {
@@ -495,7 +501,7 @@ pub fn unstored(locks: u32, owner: bool, flags: u32) -> Option<Trouble> {
     let remedy = match locks {
         0 => "have the program switch that off first",
         lock::LEASE => "have the program give up the lease first",
-        _ => "have the program unlock it first",
+        _ => "install the module cr_locks where modprobe finds it (see README), or have the program unlock it first",
     };
     Some(Trouble { reason, remedy })
 }

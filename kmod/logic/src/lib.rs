@@ -10,16 +10,23 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod anon;
 pub mod base;
 pub mod clocks;
 pub mod creds;
+pub mod epoll;
+pub mod eventfd;
 pub mod files;
 pub mod freeze;
 pub mod landlock;
 pub mod limits;
+pub mod locks;
 pub mod memory;
 pub mod pipes;
 pub mod plan;
+pub mod signalfd;
 pub mod signals;
 pub mod stub;
 pub mod tasks;
+pub mod timerfd;
+pub mod timers;

@@ -124,18 +124,12 @@ def touched_input(s):
 NAMES = {
     "socket": "socket",
     "socketpair": "socket",
-    "epoll": "epoll",
-    "eventfd": "eventfd",
-    "timerfd": "timerfd",
-    "signalfd": "signalfd",
     "inotify": "inotify",
     "fanotify": "fanotify",
     "pidfd": "pidfd",
     "memfd": "memfd",
     "io_uring": "io_uring",
     "terminal": "t",
-    "flock": "lock",
-    "posix-lock": "lock",
     "lease": "lease",
     "signal-io": "signal",
     "mqueue": "mqueue",
@@ -146,18 +140,12 @@ NAMES = {
 
 @scene("a network socket is a named obstacle", "socket")
 @scene("a pair of unix sockets is a named obstacle", "socketpair")
-@scene("an epoll descriptor is a named obstacle", "epoll")
-@scene("an eventfd is a named obstacle", "eventfd")
-@scene("a timerfd is a named obstacle", "timerfd")
-@scene("a signalfd is a named obstacle", "signalfd")
 @scene("an inotify descriptor is a named obstacle", "inotify")
 @scene("a fanotify descriptor is a named obstacle", "fanotify")
 @scene("a pidfd is a named obstacle", "pidfd")
 @scene("a memfd is a named obstacle", "memfd")
 @scene("an io_uring is a named obstacle", "io_uring")
 @scene("a terminal beyond standard input and output is a named obstacle", "terminal")
-@scene("a held flock is a named obstacle", "flock")
-@scene("a held record lock is a named obstacle", "posix-lock")
 @scene("a held lease is a named obstacle", "lease")
 @scene("a descriptor that sends signals is a named obstacle", "signal-io")
 @scene("a POSIX message queue is a named obstacle", "mqueue")

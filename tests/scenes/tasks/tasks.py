@@ -171,19 +171,19 @@ def stopped_check(s):
     p.finish()
 
 
-@scene("crctl check names every obstacle at once: child, socket, eventfd and timer in one go")
+@scene("crctl check names every obstacle at once: child, socket, inotify and aio in one go")
 def all_at_once(s):
-    p = s.start("obstacles", "child", "socket", "eventfd", "timer")
+    p = s.start("obstacles", "child", "socket", "inotify", "aio")
     result = p.check("--json", code=1)
     found = result.json().get("obstacles", [])
     text = str(found).lower()
-    for word in ("child", "socket", "eventfd", "timer"):
+    for word in ("child", "socket", "inotify", "aio"):
         s.expect(word in text, f"{word} is not named: {text}")
     s.expect(len(found) >= 4, f"only {len(found)} obstacles: {found}")
     s.expect(s.beats(), "the process does not run on")
     # A checkpoint says the same and writes nothing.
     result = p.checkpoint(code=1)
-    s.expect_message(result, "child", "socket", "eventfd", "timer")
+    s.expect_message(result, "child", "socket", "inotify", "aio")
     s.expect(not os.path.exists(p.image), "a refused checkpoint left an image")
     p.finish()
 
@@ -192,8 +192,6 @@ def all_at_once(s):
 NAMES = {
     "child": "child",
     "zombie": "child",
-    "timer": "timer",
-    "itimer": "timer",
     "seccomp": "seccomp",
     "landlock": "landlock",
     "traced": "trace",
@@ -206,8 +204,6 @@ NAMES = {
 
 @scene("a child process is a named obstacle", "child")
 @scene("a child that was not waited for is a named obstacle", "zombie")
-@scene("a POSIX timer is a named obstacle", "timer")
-@scene("an interval timer is a named obstacle", "itimer")
 @scene("a seccomp filter is a named obstacle", "seccomp")
 @scene("a Landlock domain is a named obstacle", "landlock")
 @scene("a traced process is a named obstacle", "traced")

@@ -379,6 +379,53 @@ pub fn cpus(mask: &[u8]) -> String {
     ranges.join(",")
 }
 
+/// A clock by name.
+pub fn clock(n: u64) -> String {
+    let name = match n {
+        0 => "realtime",
+        1 => "monotonic",
+        7 => "boottime",
+        8 => "realtime_alarm",
+        9 => "boottime_alarm",
+        11 => "tai",
+        n => return n.to_string(),
+    };
+    name.to_owned()
+}
+
+/// `EPOLL*` bits by name.
+pub fn poll_events(events: u64) -> String {
+    const NAMES: [(u64, &str); 15] = [
+        (0x1, "in"),
+        (0x2, "pri"),
+        (0x4, "out"),
+        (0x8, "err"),
+        (0x10, "hup"),
+        (0x40, "rdnorm"),
+        (0x80, "rdband"),
+        (0x100, "wrnorm"),
+        (0x200, "wrband"),
+        (0x400, "msg"),
+        (0x2000, "rdhup"),
+        (0x1000_0000, "exclusive"),
+        (0x2000_0000, "wakeup"),
+        (0x4000_0000, "oneshot"),
+        (0x8000_0000, "edge"),
+    ];
+    let mut left = events;
+    let mut words: Vec<String> = Vec::new();
+    for (bit, name) in NAMES {
+        if left & bit != 0 {
+            words.push(name.to_owned());
+            left &= !bit;
+        }
+    }
+    if left != 0 {
+        words.push(format!("{left:#x}"));
+    }
+    words.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,6 +119,12 @@ fn section(image: &Image, schema: &Schema, id: u16, out: &mut Output) -> Result<
         PIPES => view::pipes::section(image, out),
         CREDS => view::creds::section(image, out),
         LIMITS => view::limits::section(image, out),
+        cr_format::EVENTFD => view::eventfd::section(image, out),
+        cr_format::TIMERFD => view::timerfd::section(image, out),
+        cr_format::SIGNALFD => view::signalfd::section(image, out),
+        cr_format::EPOLL => view::epoll::section(image, out),
+        cr_format::TIMERS => view::timers::section(image, out),
+        cr_format::LOCKS => view::locks::section(image, out),
         _ => view::generic::section(image, schema, id, out),
     }
 }

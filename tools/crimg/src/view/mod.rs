@@ -2,14 +2,20 @@
 //! What people see: one file per resource word, `summary` for all of them, `generic` for any section.
 
 pub mod creds;
+pub mod epoll;
+pub mod eventfd;
 pub mod files;
 pub mod generic;
 pub mod limits;
+pub mod locks;
 pub mod memory;
 pub mod pipes;
+pub mod signalfd;
 pub mod signals;
 pub mod summary;
 pub mod tasks;
+pub mod timerfd;
+pub mod timers;
 
 use crate::load::Image;
 use cr_format::{records_of, validate::MetaSet, Record};
@@ -23,6 +29,18 @@ pub fn all<'a, R: Record<'a> + 'a>(image: &'a Image) -> impl Iterator<Item = R> 
             Err(_) => continue,
         }
     })
+}
+
+/// The descriptors of an open file, as `3 7`; `-` for none.
+pub fn fds_of(image: &Image, file: u64) -> String {
+    let fds: Vec<String> = all::<cr_format::DescriptorRecord>(image)
+        .filter(|d| d.file == file)
+        .map(|d| d.fd.to_string())
+        .collect();
+    match fds.is_empty() {
+        true => "-".to_owned(),
+        false => fds.join(" "),
+    }
 }
 
 /// The first record of one type.
