@@ -2,5 +2,6 @@
 //! The sub-commands, one file each.
 
 pub mod diff;
+pub mod repack;
 pub mod show;
 pub mod verify;
