@@ -26,6 +26,7 @@ pub mod number;
 pub mod output;
 pub mod process;
 pub mod progress;
+pub mod redact;
 pub mod repack;
 pub mod rewrite;
 pub mod style;

@@ -34,6 +34,7 @@ described in JSON.md and by `crimg schema --documents`.";
 #[derive(Subcommand)]
 enum Command {
     Diff(cmd::diff::Args),
+    Redact(cmd::redact::Args),
     Repack(cmd::repack::Args),
     Show(cmd::show::Args),
     Verify(cmd::verify::Args),
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let mut out = output::Output::new();
     let result = match &args.command {
         Command::Diff(args) => cmd::diff::run(args, &mut out),
+        Command::Redact(args) => cmd::redact::run(args, &mut out),
         Command::Repack(args) => cmd::repack::run(args, &mut out),
         Command::Show(args) => cmd::show::run(args, &mut out),
         Command::Verify(args) => cmd::verify::run(args, &mut out),

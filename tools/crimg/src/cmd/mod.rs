@@ -2,6 +2,7 @@
 //! The sub-commands, one file each.
 
 pub mod diff;
+pub mod redact;
 pub mod repack;
 pub mod show;
 pub mod verify;
