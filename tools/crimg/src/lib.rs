@@ -29,6 +29,7 @@ pub mod progress;
 pub mod redact;
 pub mod repack;
 pub mod rewrite;
+pub mod split;
 pub mod style;
 pub mod syscalls;
 pub mod verify;

@@ -34,9 +34,11 @@ described in JSON.md and by `crimg schema --documents`.";
 #[derive(Subcommand)]
 enum Command {
     Diff(cmd::diff::Args),
+    Join(cmd::join::Args),
     Redact(cmd::redact::Args),
     Repack(cmd::repack::Args),
     Show(cmd::show::Args),
+    Split(cmd::split::Args),
     Verify(cmd::verify::Args),
 }
 
@@ -46,9 +48,11 @@ fn main() -> ExitCode {
     let mut out = output::Output::new();
     let result = match &args.command {
         Command::Diff(args) => cmd::diff::run(args, &mut out),
+        Command::Join(args) => cmd::join::run(args, &mut out),
         Command::Redact(args) => cmd::redact::run(args, &mut out),
         Command::Repack(args) => cmd::repack::run(args, &mut out),
         Command::Show(args) => cmd::show::run(args, &mut out),
+        Command::Split(args) => cmd::split::run(args, &mut out),
         Command::Verify(args) => cmd::verify::run(args, &mut out),
     };
     let result = result.and_then(|outcome| out.finish().map(|()| outcome));

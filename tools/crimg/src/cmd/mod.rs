@@ -2,7 +2,9 @@
 //! The sub-commands, one file each.
 
 pub mod diff;
+pub mod join;
 pub mod redact;
 pub mod repack;
 pub mod show;
+pub mod split;
 pub mod verify;
