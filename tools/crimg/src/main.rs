@@ -3,7 +3,7 @@
 //!
 //! The command line; everything else is in `lib.rs`.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use crimg::{cmd, output, style};
 use std::process::ExitCode;
 
@@ -33,8 +33,10 @@ described in JSON.md and by `crimg schema --documents`.";
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(cmd::completions::Args),
     Diff(cmd::diff::Args),
     Join(cmd::join::Args),
+    Man(cmd::man::Args),
     Redact(cmd::redact::Args),
     Repack(cmd::repack::Args),
     Show(cmd::show::Args),
@@ -47,8 +49,10 @@ fn main() -> ExitCode {
     style::set(args.color);
     let mut out = output::Output::new();
     let result = match &args.command {
+        Command::Completions(args) => cmd::completions::run(args, Args::command(), &mut out),
         Command::Diff(args) => cmd::diff::run(args, &mut out),
         Command::Join(args) => cmd::join::run(args, &mut out),
+        Command::Man(args) => cmd::man::run(args, Args::command(), &mut out),
         Command::Redact(args) => cmd::redact::run(args, &mut out),
         Command::Repack(args) => cmd::repack::run(args, &mut out),
         Command::Show(args) => cmd::show::run(args, &mut out),

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! The sub-commands, one file each.
 
+pub mod completions;
 pub mod diff;
 pub mod join;
+pub mod man;
 pub mod redact;
 pub mod repack;
 pub mod show;
