@@ -12,7 +12,7 @@ use cr_format::{runs::Run, sections as words, validate, FileRecord, VmaRecord};
 use crkit::{bindings as b, sys::wait};
 use kernel::prelude::*;
 
-/// Start and end of every memory area.
+/// Start and end of every memory area with contents of its own.
 type Areas = KVVec<(u64, u64)>;
 
 /// Reads page data and everything behind it, and checks them against the metadata.
@@ -20,7 +20,9 @@ pub(crate) fn rest(s: &Session, input: &mut Input, set: &Sections) -> Result {
     let mut areas = Areas::new();
     for r in cr_format::records_of::<VmaRecord<'_>>(validate::MetaSet::section(set, words::MEMORY)) {
         let r = r.map_err(|e| s.fail_format(e))?;
-        areas.push((r.start, r.end), GFP_KERNEL)?;
+        if validate::has_contents(&r) {
+            areas.push((r.start, r.end), GFP_KERNEL)?;
+        }
     }
     input.buffer_all();
     loop {

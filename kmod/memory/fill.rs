@@ -36,7 +36,7 @@ pub(crate) fn fill(cx: &Restart<'_>, st: &State, owner: u32, runs: &[Run]) -> Re
             return Err(refuse(cx, r, "PAGE-10", "page data outside of all areas"));
         };
         match (build::contents(area), r.kind == RUN_ZERO) {
-            (Contents::None, _) => return Err(refuse(cx, r, "", "page data for an area that can have none")),
+            (Contents::None, _) => return Err(refuse(cx, r, "PAGE-10", "page data for an area that can have none")),
             // Fresh memory is zero.
             (Contents::Private | Contents::Shared, true) => {}
             (Contents::OverFile, true) => clear(cx, &mm, r)?,

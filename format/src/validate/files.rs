@@ -19,11 +19,30 @@ const S_IFDIR: u64 = 0o040_000;
 const S_IFCHR: u64 = 0o020_000;
 const S_IFBLK: u64 = 0o060_000;
 
+/// Flags of an open file that a restart brings back: access mode, `O_APPEND`, `O_NONBLOCK`, `O_SYNC`, `O_DIRECT`,
+/// `O_LARGEFILE`, `O_DIRECTORY`, `O_NOFOLLOW`, `O_NOATIME`, `O_PATH`, and those that mean nothing any more:
+/// `O_CLOEXEC` and the bit of `O_TMPFILE`.
+const OPEN_FLAGS: u64 = 0o3
+    | 0o2_000
+    | 0o4_000
+    | 0o4_010_000
+    | 0o40_000
+    | 0o100_000
+    | 0o200_000
+    | 0o400_000
+    | 0o1_000_000
+    | 0o10_000_000
+    | 0o2_000_000
+    | 0o20_000_000;
+
 pub(super) fn check(set: &dyn MetaSet) -> Result {
     known_records(set, FILES)?;
     let fs: FsRecord<'_> = only(set, "FILES-1")?;
     let sound = fs.id == 1 && is_path(fs.cwd) && is_path(fs.root) && fs.umask <= 0o777;
     ensure(sound, "FILES-1").map_err(|e| e.placed(FILES, 0))?;
+    if fs.root != b"/" {
+        return Err(Error::unsupported("root directory other than /").placed(FILES, 0));
+    }
     let mut files = 0_u64;
     each(set, |f: FileRecord<'_>| {
         files = files.saturating_add(1);
@@ -63,6 +82,9 @@ fn file_record(f: &FileRecord<'_>) -> Result {
         fits && f.mode <= 0o177_777 && u32::try_from(f.flags).is_ok(),
         "FILES-6",
     )?;
+    if f.flags & !OPEN_FLAGS != 0 {
+        return Err(Error::unsupported("flag of an open file"));
+    }
     ensure(
         (f.kind == FILE_HANDLED) == (f.handler != 0) && f.handler <= 0xffff,
         "FILES-3",

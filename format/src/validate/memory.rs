@@ -7,8 +7,10 @@ use crate::{
     limits::{PAGE, TASK_SIZE, VMAS},
     record::{records_of, Record},
     sections::{
-        GuardRecord, MappedFileRecord, MmRecord, VmaRecord, MEMORY, VMA_ANON, VMA_FILE, VMA_FLAGS,
-        VMA_SHARED, VMA_SHARED_ANON, VMA_SPECIAL,
+        GuardRecord, MappedFileRecord, MmRecord, VmaRecord, MEMORY, PROT_EXEC, PROT_READ,
+        PROT_WRITE, VMA_ANON, VMA_DROPPABLE, VMA_FILE, VMA_FLAGS, VMA_GROWSDOWN, VMA_HUGEPAGE,
+        VMA_LOCKED, VMA_LOCKONFAULT, VMA_MAYWRITE, VMA_NOHUGEPAGE, VMA_RAND_READ, VMA_SEQ_READ,
+        VMA_SHARED, VMA_SHARED_ANON, VMA_SPECIAL, VMA_WIPEONFORK,
     },
 };
 
@@ -16,6 +18,8 @@ use crate::{
 const AUXV_MAX: usize = 128;
 /// Longest name of an area.
 const NAME_MAX: usize = 255;
+/// Protection of the vDSO's code.
+const PROT_CODE: u64 = PROT_READ | PROT_EXEC;
 /// Longest build id.
 const BUILD_ID_MAX: usize = 64;
 
@@ -24,6 +28,7 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
     let mm: MmRecord<'_> = only(set, "MEMORY-1")?;
     mm_record(&mm).map_err(|e| e.placed(MEMORY, 0))?;
     let (mut count, mut last_end) = (0_u64, 0);
+    let mut specials = Specials::default();
     each(set, |v: VmaRecord<'_>| {
         count = count.saturating_add(1);
         if count > VMAS {
@@ -33,8 +38,9 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
         vma_record(&v)?;
         ensure(v.start >= last_end, "MEMORY-4")?;
         last_end = v.end;
-        Ok(())
+        specials.add(&v)
     })?;
+    ensure(specials.code == mm.vdso, "MEMORY-18").map_err(|e| e.placed(MEMORY, 0))?;
     each(set, |f: MappedFileRecord<'_>| mapped_file_record(&f))?;
     guards(set)?;
     references(set, mm.exe_object)
@@ -42,11 +48,18 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
 
 fn mm_record(mm: &MmRecord<'_>) -> Result {
     ensure(mm.id == 1, "MEMORY-1")?;
-    let ordered = mm.start_code <= mm.end_code
+    let ordered = mm.start_code < mm.end_code
         && mm.start_data <= mm.end_data
         && mm.start_brk <= mm.brk
         && mm.arg_start <= mm.arg_end
         && mm.env_start <= mm.env_end;
+    let starts = [
+        mm.start_code,
+        mm.start_data,
+        mm.start_brk,
+        mm.arg_start,
+        mm.env_start,
+    ];
     let ends = [
         mm.end_code,
         mm.end_data,
@@ -54,10 +67,13 @@ fn mm_record(mm: &MmRecord<'_>) -> Result {
         mm.start_stack,
         mm.arg_end,
         mm.env_end,
-        mm.vdso,
     ];
+    let possible = starts
+        .iter()
+        .chain(&ends)
+        .all(|a| (1..TASK_SIZE).contains(a));
     ensure(
-        ordered && ends.iter().all(|&a| a <= TASK_SIZE) && mm.vdso % PAGE == 0,
+        ordered && possible && mm.vdso < TASK_SIZE && mm.vdso % PAGE == 0,
         "MEMORY-11",
     )?;
     ensure(
@@ -92,7 +108,49 @@ fn vma_record(v: &VmaRecord<'_>) -> Result {
         v.offset % PAGE == 0 && v.offset.checked_add(len).is_some_and(is_offset),
         "MEMORY-9",
     )?;
-    ensure(v.name.len() <= NAME_MAX, "MEMORY-14")
+    ensure(v.name.len() <= NAME_MAX, "MEMORY-14")?;
+    ensure(flags_fit(v), "MEMORY-17")
+}
+
+/// Can the kernel give an area these flags?
+fn flags_fit(v: &VmaRecord<'_>) -> bool {
+    let has = |flag| v.flags & flag != 0;
+    let both = |a, b| has(a) && has(b);
+    let private_only = VMA_WIPEONFORK | VMA_DROPPABLE;
+    let read_only = v.kind == VMA_FILE && has(VMA_SHARED) && !has(VMA_MAYWRITE);
+    (v.kind == VMA_ANON || !has(private_only))
+        && !both(VMA_SHARED, VMA_GROWSDOWN)
+        && !both(VMA_HUGEPAGE, VMA_NOHUGEPAGE)
+        && !both(VMA_SEQ_READ, VMA_RAND_READ)
+        && !both(VMA_DROPPABLE, VMA_LOCKED | VMA_GROWSDOWN)
+        && (!has(VMA_LOCKONFAULT) || has(VMA_LOCKED))
+        && !(read_only && v.prot & PROT_WRITE != 0)
+}
+
+/// The areas that the kernel maps for its vDSO: one block, the code last.
+#[derive(Default)]
+struct Specials {
+    /// Behind the last one; 0: none so far.
+    end: u64,
+    /// Start of the last one, 0: none.
+    code: u64,
+    prot: u64,
+}
+
+impl Specials {
+    fn add(&mut self, v: &VmaRecord<'_>) -> Result {
+        if v.kind != VMA_SPECIAL {
+            return Ok(());
+        }
+        let follows = self.end == 0 || (self.end == v.start && self.prot == PROT_READ);
+        ensure(
+            follows && matches!(v.prot, PROT_READ | PROT_CODE),
+            "MEMORY-18",
+        )?;
+        (self.end, self.prot) = (v.end, v.prot);
+        self.code = if v.prot == PROT_CODE { v.start } else { 0 };
+        Ok(())
+    }
 }
 
 fn mapped_file_record(f: &MappedFileRecord<'_>) -> Result {

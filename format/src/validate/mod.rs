@@ -24,7 +24,7 @@ mod tasks;
 mod timerfd;
 mod timers;
 
-pub use pages::{page_owner, run_in_file, run_in_vmas};
+pub use pages::{has_contents, page_owner, run_in_file, run_in_vmas};
 pub use stats::stats;
 
 use crate::{

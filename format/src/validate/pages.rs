@@ -7,7 +7,10 @@ use crate::{
     limits::PAGE,
     record::records_of,
     runs::Run,
-    sections::{FileRecord, FILES, FILE_DELETED, MEMORY},
+    sections::{
+        FileRecord, VmaRecord, FILES, FILE_DELETED, MEMORY, VMA_ANON, VMA_DROPPABLE, VMA_FILE,
+        VMA_SHARED, VMA_SHARED_ANON,
+    },
 };
 
 /// Does `owner` exist in the section? Section `memory` has the one owner 1, in section `files` it is a
@@ -29,8 +32,18 @@ pub fn page_owner(set: &dyn MetaSet, section: u16, owner: u32) -> Result {
     }
 }
 
-/// Does the run lie in one of the areas? `areas` are pairs of start and end, ascending, as [`super::meta`]
-/// has found them.
+/// Does the area have contents of its own, so that there can be page data for it? Others are those of a file, of
+/// the kernel, or never kept.
+pub fn has_contents(v: &VmaRecord<'_>) -> bool {
+    match v.kind {
+        VMA_ANON => v.flags & VMA_DROPPABLE == 0,
+        VMA_FILE => v.flags & VMA_SHARED == 0,
+        kind => kind == VMA_SHARED_ANON,
+    }
+}
+
+/// Does the run lie in one of the areas? `areas` are pairs of start and end, ascending, of the areas that
+/// [`has_contents`], as [`super::meta`] has found them.
 ///
 /// # Errors
 /// `PAGE-10`.

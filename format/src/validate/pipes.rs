@@ -14,6 +14,18 @@ use crate::{
 
 /// Largest capacity that the kernel can have.
 const CAPACITY_MAX: u64 = 1 << 31;
+const O_ACCMODE: u64 = 3;
+/// Flags of an end: access mode, `O_APPEND`, `O_NONBLOCK`, `O_SYNC`, `O_DIRECT`, `O_LARGEFILE`, `O_NOFOLLOW`,
+/// `O_NOATIME`; and `O_CLOEXEC`, which means nothing any more.
+const END_FLAGS: u64 = O_ACCMODE
+    | 0o2_000
+    | 0o4_000
+    | 0o4_010_000
+    | 0o40_000
+    | 0o100_000
+    | 0o400_000
+    | 0o1_000_000
+    | 0o2_000_000;
 
 pub(super) fn check(set: &dyn MetaSet) -> Result {
     known_records(set, PIPES)?;
@@ -82,7 +94,11 @@ fn ends(set: &dyn MetaSet, pipes: u64) -> Result {
         )?;
         let file = files.next().ok_or(Error::rule("PIPES-6"))??;
         ensure(u64::from(file.id) >= e.file, "PIPES-7")?;
-        ensure(u64::from(file.id) == e.file, "PIPES-6")
+        ensure(u64::from(file.id) == e.file, "PIPES-6")?;
+        if file.flags & !END_FLAGS != 0 || file.flags & O_ACCMODE == O_ACCMODE {
+            return Err(Error::unsupported("flag of an end of a pipe"));
+        }
+        Ok(())
     })?;
     match files.next() {
         None => Ok(()),

@@ -4,6 +4,7 @@
 use super::{each, ids, is_bool, known_records, MetaSet};
 use crate::{
     error::{ensure, Error, Result},
+    limits::TASK_SIZE,
     record::{records_in, Record},
     sections::{
         ActionRecord, PendingRecord, TaskRecord, TaskSignalsRecord, SIGINFO_LEN, SIGNALS,
@@ -30,7 +31,8 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
             "SIGNALS-1",
         )?;
         last = a.id;
-        ensure(a.mask & UNBLOCKABLE == 0, "SIGNALS-2")
+        ensure(a.mask & UNBLOCKABLE == 0, "SIGNALS-2")?;
+        ensure(a.handler < TASK_SIZE && a.restorer < TASK_SIZE, "SIGNALS-7")
     })?;
     let mut tasks = ids::record_ids(TASKS, set.section(TASKS), TaskRecord::TYPE);
     each(set, |t: TaskSignalsRecord| {

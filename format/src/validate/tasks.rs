@@ -112,7 +112,8 @@ fn registers(regs: U64s<'_>) -> Result {
     ensure(regs.len() == REGS, "TASKS-6")?;
     // The order of `REG_NAMES`; the length was checked above.
     let reg = |i| regs.get(i).unwrap_or(0);
-    let selectors = (23..=26).all(|i| reg(i) <= 0xffff);
+    // ds, es, fs, gs: 0 or with the rights of user space.
+    let selectors = (23..=26).all(|i| reg(i) <= 0xffff && (reg(i) == 0 || reg(i) & 3 == 3));
     ensure(
         reg(17) == USER_CS && reg(20) == USER_SS && selectors,
         "TASKS-7",

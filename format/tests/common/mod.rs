@@ -97,6 +97,7 @@ pub fn pages(
     validate::page_owner(set, h.section, h.owner)?;
     let areas: Vec<_> =
         cr_format::records_of::<cr_format::VmaRecord<'_>>(set.section(cr_format::MEMORY))
+            .filter(|v| v.is_ok_and(|v| validate::has_contents(&v)))
             .map(|v| v.map(|v| (v.start, v.end)))
             .collect::<Result<_, _>>()?;
     let size = cr_format::records_of::<cr_format::FileRecord<'_>>(set.section(cr_format::FILES))

@@ -276,6 +276,9 @@ fn page_data(c: &mut Corpus) {
     c.model("PAGE-10 run longer than its area", |x| {
         x.pages[0].runs[2].1 = 15
     });
+    c.model("PAGE-10 run in an area that cannot have contents", |x| {
+        x.record(0x11, 2, 2).set(4, 65536);
+    });
     c.model("PAGE-11 run behind the end of the file", |x| {
         x.pages[2].runs[0].0 = 4096
     });
@@ -559,6 +562,7 @@ fn tasks(c: &mut Corpus) {
     c.model("TASKS-7 I/O privilege in the flags", |x| reg(x, 18, 0x3246));
     c.model("TASKS-7 interrupts off", |x| reg(x, 18, 0x46));
     c.model("TASKS-7 data selector of 17 bits", |x| reg(x, 23, 0x1_0000));
+    c.model("TASKS-7 data selector of ring 0", |x| reg(x, 24, 0x18));
     c.model("TASKS-8 kernel address in rip", |x| {
         reg(x, 16, 0xffff_8000_0000_0000)
     });
@@ -601,6 +605,24 @@ fn memory(c: &mut Corpus) {
         let again = x.record(0x11, 1, 0).clone();
         x.section(0x11).push(again);
     });
+    c.model("MEMORY-11 no code", |x| mm(x, 2, 0x5555_5555_5000));
+    c.model("MEMORY-11 no heap", |x| {
+        mm(x, 5, 0);
+        mm(x, 6, 0);
+    });
+    c.model("MEMORY-17 huge pages wanted and unwanted", |x| {
+        vma(x, 2, 4, 256 | 512)
+    });
+    c.model("MEMORY-17 locked on fault but not locked", |x| {
+        vma(x, 2, 4, 4096)
+    });
+    c.model("MEMORY-17 file mapping wiped on fork", |x| vma(x, 0, 4, 64));
+    c.model("MEMORY-17 shared and growing down", |x| vma(x, 4, 4, 1 | 2));
+    c.model("MEMORY-17 written although the file is not", |x| {
+        vma(x, 1, 4, 1)
+    });
+    c.model("MEMORY-18 vDSO elsewhere", |x| mm(x, 13, 0x7ffd_123f_f000));
+    c.model("MEMORY-18 vDSO not executable", |x| vma(x, 6, 3, 1));
     c.model("MEMORY-2 ids of areas", |x| x.record(0x11, 2, 3).id = 9);
     c.model("MEMORY-3 end within a page", |x| {
         vma(x, 3, 2, 0x7f00_0020_0008)
@@ -815,6 +837,12 @@ fn signals(c: &mut Corpus) {
         r.set(1, 9);
     });
     c.model("SIGNALS-1 actions descend", |x| x.section(0x14).swap(0, 1));
+    c.model("SIGNALS-7 handler in the kernel", |x| {
+        x.record(0x14, 1, 0).set(2, 0xffff_8000_0000_0000)
+    });
+    c.model("SIGNALS-7 restorer at the end of user space", |x| {
+        x.record(0x14, 1, 0).set(4, 0x7fff_ffff_f000)
+    });
     c.model("SIGNALS-2 SIGSTOP in the mask of a handler", |x| {
         x.record(0x14, 1, 0).set(5, 1 << 18)
     });
@@ -945,6 +973,15 @@ fn unsupported(c: &mut Corpus) {
     });
     model("unsupported kind of open file", &|x| {
         x.record(0x12, 2, 2).set(1, 8)
+    });
+    model("unsupported flag of an open file", &|x| {
+        x.record(0x12, 2, 2).set(3, 0o20_000)
+    });
+    model("unsupported root directory", &|x| {
+        x.record(0x12, 1, 0).put(2, b"/srv")
+    });
+    model("unsupported flag of an end of a pipe", &|x| {
+        x.record(0x12, 2, 3).set(3, 0o200_000)
     });
     model("unsupported flag of a pipe buffer", &|x| {
         x.record(0x13, 2, 0).set(2, 2)

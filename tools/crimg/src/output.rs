@@ -47,8 +47,7 @@ impl Output {
     /// # Errors
     /// [`Failure::Write`].
     pub fn field(&mut self, label: &str, value: impl fmt::Display) -> Result<(), Failure> {
-        let label = crate::style::bold(&format!("{label:<12}"));
-        self.line(format_args!("{label} {value}"))
+        self.line(format_args!("{label:<12} {value}"))
     }
 
     /// Writes a document in JSON, with everything escaped that could steer a terminal.

@@ -7,7 +7,6 @@ pub mod join;
 pub mod man;
 pub mod redact;
 pub mod repack;
-pub mod schema;
 pub mod show;
 pub mod split;
 pub mod verify;

@@ -127,7 +127,7 @@ pub fn check(input: &mut Input, level: Level, bar: bool) -> Result<Checked, Fail
 /// What the page data is checked against, made once from the metadata.
 #[derive(Default)]
 struct Owners {
-    /// Start and end of every memory area.
+    /// Start and end of every memory area with contents of its own.
     areas: Vec<(u64, u64)>,
     /// Size by id of every deleted file.
     deleted: BTreeMap<u32, u64>,
@@ -246,7 +246,10 @@ impl Walk<'_> {
         let vmas = records_of::<VmaRecord<'_>>(sections.section(MEMORY)).map_while(Result::ok);
         let files = records_of::<FileRecord<'_>>(sections.section(FILES)).map_while(Result::ok);
         self.owners = Some(Owners {
-            areas: vmas.map(|v| (v.start, v.end)).collect(),
+            areas: vmas
+                .filter(validate::has_contents)
+                .map(|v| (v.start, v.end))
+                .collect(),
             deleted: files
                 .filter(|f| f.kind == cr_format::FILE_DELETED)
                 .map(|f| (f.id, f.size))
