@@ -11,6 +11,7 @@
 
 pub mod atomic;
 pub mod cmd;
+pub mod core_file;
 pub mod diff;
 pub mod disasm;
 pub mod elf;

@@ -35,6 +35,7 @@ described in JSON.md and by `crimg schema --documents`.";
 enum Command {
     Completions(cmd::completions::Args),
     Diff(cmd::diff::Args),
+    Export(cmd::export::Args),
     Join(cmd::join::Args),
     Man(cmd::man::Args),
     Redact(cmd::redact::Args),
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let result = match &args.command {
         Command::Completions(args) => cmd::completions::run(args, Args::command(), &mut out),
         Command::Diff(args) => cmd::diff::run(args, &mut out),
+        Command::Export(args) => cmd::export::run(args, &mut out),
         Command::Join(args) => cmd::join::run(args, &mut out),
         Command::Man(args) => cmd::man::run(args, Args::command(), &mut out),
         Command::Redact(args) => cmd::redact::run(args, &mut out),

@@ -3,6 +3,7 @@
 
 pub mod completions;
 pub mod diff;
+pub mod export;
 pub mod join;
 pub mod man;
 pub mod redact;

@@ -9,6 +9,7 @@ mod modules;
 mod notes;
 mod object;
 mod source;
+pub mod vdso;
 
 pub use modules::{modules, Module, Origin};
 pub use notes::{build_id, notes, Note};
