@@ -29,6 +29,7 @@ pub mod process;
 pub mod progress;
 pub mod redact;
 pub mod repack;
+pub mod report;
 pub mod rewrite;
 pub mod split;
 pub mod style;

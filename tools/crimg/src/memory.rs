@@ -447,7 +447,8 @@ fn push(spans: &mut Vec<Span>, start: u64, end: u64, content: Content) {
     }
 }
 
-fn areas(section: &[u8]) -> Vec<Area> {
+/// The areas that section `memory` describes, ascending.
+pub fn areas(section: &[u8]) -> Vec<Area> {
     let paths: BTreeMap<u64, &[u8]> = records_of::<MappedFileRecord<'_>>(section)
         .map_while(Result::ok)
         .map(|f| (f.id.into(), f.path))

@@ -8,6 +8,7 @@ pub mod join;
 pub mod man;
 pub mod redact;
 pub mod repack;
+pub mod report;
 pub mod show;
 pub mod split;
 pub mod verify;
