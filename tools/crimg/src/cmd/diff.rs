@@ -82,7 +82,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if args.json {
         out.json(&diff)?;
     } else if !args.quiet {
-        print::diff(&diff, print::Paint::auto(), out)?;
+        print::diff(&diff, out)?;
     }
     out.finish()?;
     let outcome = if diff.is_same() {

@@ -9,35 +9,19 @@ use crate::{
     error::Failure,
     number,
     output::{print as print_table, table, Output},
+    style,
 };
 use comfy_table::CellAlignment;
 
 /// Values of an added or removed object are shown if there are not more.
 const FEW: usize = 6;
 
-/// Colours, or none.
-#[derive(Clone, Copy)]
-pub struct Paint(pub bool);
-
-impl Paint {
-    /// Colours on a terminal, unless the user does not want them.
-    pub fn auto() -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Self(wanted && Output::is_terminal())
-    }
-    fn with(self, code: &str, text: &str) -> String {
-        if self.0 {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-    fn kind(self, kind: Kind, text: &str) -> String {
-        match kind {
-            Kind::Added => self.with("32", text),
-            Kind::Removed => self.with("31", text),
-            _ => self.with("33", text),
-        }
+/// The colour of what became of an object.
+fn paint(kind: Kind, text: &str) -> String {
+    match kind {
+        Kind::Added => style::good(text),
+        Kind::Removed => style::bad(text),
+        _ => style::warn(text),
     }
 }
 
@@ -45,26 +29,28 @@ impl Paint {
 ///
 /// # Errors
 /// [`Failure::Write`].
-pub fn diff(diff: &Diff, paint: Paint, out: &mut Output) -> Result<(), Failure> {
+pub fn diff(diff: &Diff, out: &mut Output) -> Result<(), Failure> {
     sides(diff, out)?;
     if !diff.header.is_empty() {
         out.line("")?;
-        out.line("about the images (no difference of the processes)")?;
+        out.line(style::bold(
+            "about the images (no difference of the processes)",
+        ))?;
         for change in &diff.header {
-            object(change, paint, out)?;
+            object(change, out)?;
         }
     }
     let mut section = None;
     for change in &diff.changes {
         if section != Some(&change.section) {
             out.line("")?;
-            out.line(&change.section)?;
+            out.line(style::bold(&change.section))?;
             section = Some(&change.section);
         }
-        object(change, paint, out)?;
+        object(change, out)?;
     }
     if let Some(report) = &diff.memory {
-        pages(report, paint, out)?;
+        pages(report, out)?;
     }
     for warning in &diff.warnings {
         out.line("")?;
@@ -99,7 +85,7 @@ fn sides(diff: &Diff, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn object(change: &Change, paint: Paint, out: &mut Output) -> Result<(), Failure> {
+fn object(change: &Change, out: &mut Output) -> Result<(), Failure> {
     let sign = match change.kind {
         Kind::Added => "+",
         Kind::Removed => "-",
@@ -112,7 +98,7 @@ fn object(change: &Change, paint: Paint, out: &mut Output) -> Result<(), Failure
     if let Some(note) = &change.note {
         line += &format!(" {note}");
     }
-    out.line(format_args!("  {}", paint.kind(change.kind, &line)))?;
+    out.line(format_args!("  {}", paint(change.kind, &line)))?;
     let alone = matches!(change.kind, Kind::Added | Kind::Removed);
     let told = |f: &&FieldChange| {
         let shown = f.old.as_ref().or(f.new.as_ref());
@@ -160,12 +146,12 @@ fn field(f: &FieldChange, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
-fn pages(report: &Report, paint: Paint, out: &mut Output) -> Result<(), Failure> {
+fn pages(report: &Report, out: &mut Output) -> Result<(), Failure> {
     if report.is_same() {
         return Ok(());
     }
     out.line("")?;
-    out.line("pages")?;
+    out.line(style::bold("pages"))?;
     let mut rows = table([
         "  AREA",
         "SAME",
@@ -204,10 +190,10 @@ fn pages(report: &Report, paint: Paint, out: &mut Output) -> Result<(), Failure>
         rows.add_row(row(name, &sum));
     }
     print_table(&rows, out)?;
-    bytes(report, paint, out)
+    bytes(report, out)
 }
 
-fn bytes(report: &Report, paint: Paint, out: &mut Output) -> Result<(), Failure> {
+fn bytes(report: &Report, out: &mut Output) -> Result<(), Failure> {
     let mut last = None;
     for piece in &report.pieces {
         if last != Some(piece.row) {
@@ -218,7 +204,7 @@ fn bytes(report: &Report, paint: Paint, out: &mut Output) -> Result<(), Failure>
         } else {
             out.line("")?;
         }
-        lines(piece, paint, out)?;
+        lines(piece, out)?;
     }
     if report.left_out > 0 {
         out.line("")?;
@@ -231,7 +217,7 @@ fn bytes(report: &Report, paint: Paint, out: &mut Output) -> Result<(), Failure>
 }
 
 /// Old lines above new ones.
-fn lines(piece: &Piece, paint: Paint, out: &mut Output) -> Result<(), Failure> {
+fn lines(piece: &Piece, out: &mut Output) -> Result<(), Failure> {
     let sides = [
         ("-", Kind::Removed, piece.a, &piece.old),
         ("+", Kind::Added, piece.b, &piece.new),
@@ -248,7 +234,7 @@ fn lines(piece: &Piece, paint: Paint, out: &mut Output) -> Result<(), Failure> {
                 })
                 .collect();
             let line = format!("  {sign} {address:012x}  {}  |{text}|", hex.join(" "));
-            out.line(paint.kind(kind, &line))?;
+            out.line(paint(kind, &line))?;
         }
     }
     Ok(())

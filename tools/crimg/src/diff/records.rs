@@ -11,9 +11,9 @@ use super::{
 use crate::{error::Failure, escape, names};
 use cr_format::{
     records_in, ActionRecord, CredRecord, DescriptorRecord, FileRecord, FsRecord, GuardRecord,
-    ImageRecord, LimitRecord, MappedFileRecord, MmRecord, PendingRecord, PipeRecord, ProcessRecord,
-    RawField, RawRecord, Record, StatsRecord, TaskRecord, TaskSignalsRecord, VmaRecord, FILES,
-    MEMORY, PIPES, TASKS,
+    ImageRecord, ItimerRecord, LimitRecord, MappedFileRecord, MmRecord, PendingRecord, PipeRecord,
+    ProcessRecord, RawField, RawRecord, Record, StatsRecord, TaskRecord, TaskSignalsRecord,
+    TimerRecord, VmaRecord, WatchRecord, FILES, MEMORY, PIPES, TASKS,
 };
 use std::collections::BTreeMap;
 
@@ -222,6 +222,25 @@ fn identity(
         ));
     }
     let kind = record_name(pair.schema(side), raw.section, raw.record_type);
+    if is(cr_format::TIMERS, ItimerRecord::TYPE) || is(cr_format::TIMERS, TimerRecord::TYPE) {
+        let number = number(raw, 1);
+        return (Key::Number(number), format!("{kind} {number}"));
+    }
+    if is(cr_format::EPOLL, WatchRecord::TYPE) {
+        let (key, what) = files
+            .get(side)
+            .unwrap_or(&files[0])
+            .identity(number(raw, 1));
+        let fd = number(raw, 2);
+        let poll = match key {
+            Key::Number(fd) => fd,
+            _ => u64::MAX,
+        };
+        return (
+            Key::Numbers(poll, fd),
+            format!("watch of descriptor {fd} by {what}"),
+        );
+    }
     if let (Some(name), true) = (file_of(pair, side, raw), raw.section != FILES) {
         // An extension's record about an open file: ids of files are nobody's identity.
         let files = files.get(side).unwrap_or(&files[0]);
@@ -461,6 +480,7 @@ fn reference(
         (MEMORY, "mm", "exe_object") => Some((mapped(pair, 0, x), mapped(pair, 1, y))),
         (FILES, _, "file") => None,
         (_, _, "file") if section != FILES => Some((a.label(x), b.label(y))),
+        (cr_format::EPOLL, "watch", "epoll") => Some((a.label(x), b.label(y))),
         _ => None,
     }
 }

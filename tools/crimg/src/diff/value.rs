@@ -82,8 +82,8 @@ pub fn field(schema: &Schema, section: u16, f: &RawField<'_>, name: &str) -> Sho
     }
 }
 
-/// Numbers that have a name.
-fn named(schema: &Schema, section: u16, name: &str, n: u64) -> Option<String> {
+/// The name of a number, if it has one.
+pub fn named(schema: &Schema, section: u16, name: &str, n: u64) -> Option<String> {
     let text = match (section, name) {
         (cr_format::IMAGE, "created_ns") | (cr_format::PROVENANCE, "time_ns") => number::time(n),
         (TASKS, "policy") => names::policy(n),
