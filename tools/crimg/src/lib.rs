@@ -20,6 +20,7 @@ pub mod escape;
 pub mod file;
 pub mod input;
 pub mod json;
+pub mod json_image;
 pub mod load;
 pub mod memory;
 pub mod names;

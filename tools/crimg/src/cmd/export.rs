@@ -8,6 +8,7 @@ use crate::{
     escape,
     file::ImageFile,
     json::{integer, text, SCHEMA},
+    json_image,
     memory::Memory,
     number,
     output::Output,
@@ -30,6 +31,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Core(Core),
+    Json(json_image::export::Args),
 }
 
 /// Write an ELF core that gdb and others open, with all threads, registers and memory.
@@ -62,6 +64,7 @@ struct Core {
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     match &args.what {
         What::Core(args) => core(args, out),
+        What::Json(args) => json_image::export::run(args, out),
     }
 }
 

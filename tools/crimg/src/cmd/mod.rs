@@ -4,6 +4,7 @@
 pub mod completions;
 pub mod diff;
 pub mod export;
+pub mod import;
 pub mod join;
 pub mod man;
 pub mod redact;
