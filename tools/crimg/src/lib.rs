@@ -26,6 +26,7 @@ pub mod memory;
 pub mod names;
 pub mod number;
 pub mod output;
+pub mod patch;
 pub mod process;
 pub mod progress;
 pub mod redact;

@@ -7,6 +7,7 @@ pub mod export;
 pub mod import;
 pub mod join;
 pub mod man;
+pub mod patch;
 pub mod redact;
 pub mod repack;
 pub mod report;
