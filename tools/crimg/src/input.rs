@@ -11,6 +11,8 @@ use std::{
 pub struct Input {
     /// As the user named it.
     pub name: String,
+    /// The superblock, if [`crate::load::load`] could not take it because it is newer.
+    pub head: Vec<u8>,
     source: Source,
 }
 
@@ -45,6 +47,7 @@ impl Input {
         if name == "-" {
             return Ok(Self {
                 name: "standard input".to_owned(),
+                head: Vec::new(),
                 source: Source::Stream(Box::new(io::stdin())),
             });
         }
@@ -67,6 +70,7 @@ impl Input {
         };
         Ok(Self {
             name: name.to_owned(),
+            head: Vec::new(),
             source,
         })
     }

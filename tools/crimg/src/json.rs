@@ -23,11 +23,18 @@ pub const SCHEMA: u64 = 1;
 /// Largest integer that every JSON reader takes exactly.
 const EXACT: u64 = (1 << 53) - 1;
 
-/// The document. `only` limits it to these sections; empty: all.
+/// The document.
 pub struct Document<'a> {
     pub image: &'a Image,
     pub schema: &'a Schema,
-    pub only: &'a [u16],
+    /// The sections that it has; `None`: all.
+    pub only: Option<&'a [u16]>,
+    /// Runs and chunks.
+    pub container: bool,
+    /// The member `superblock`, if the image's could not be read.
+    pub head: Option<&'a Value>,
+    /// The views, as members behind the others.
+    pub views: &'a [(&'static str, Value)],
 }
 
 /// A JSON array made on the way out.
@@ -60,9 +67,12 @@ impl Serialize for Document<'_> {
                     .map(|e| defect(self.schema, e, e.offset))
             }),
         )?;
-        m.serialize_entry("superblock", &superblock(image))?;
+        match self.head {
+            Some(head) => m.serialize_entry("superblock", head)?,
+            None => m.serialize_entry("superblock", &superblock(image))?,
+        }
         m.serialize_entry("sections", &SectionsView(self))?;
-        if self.only.is_empty() {
+        if self.container {
             let (stored, zero) = image.page_counts();
             m.serialize_entry(
                 "pages",
@@ -77,6 +87,9 @@ impl Serialize for Document<'_> {
                 &Seq(|| image.chunks.iter().map(|c| chunk(self.schema, c))),
             )?;
         }
+        for (name, view) in self.views {
+            m.serialize_entry(name, view)?;
+        }
         m.end()
     }
 }
@@ -89,10 +102,11 @@ impl Serialize for SectionsView<'_, '_> {
             image,
             schema,
             only,
+            ..
         } = *self.0;
         let mut m = s.serialize_map(None)?;
         for (&id, data) in &image.sections.0 {
-            if only.is_empty() || only.contains(&id) {
+            if only.is_none_or(|only| only.contains(&id)) {
                 m.serialize_entry(
                     &schema.word(id),
                     &SectionView {
@@ -229,6 +243,7 @@ fn superblock(image: &Image) -> Value {
         "created_ns": integer(s.created_ns),
         "writer": text(s.writer_name()),
         "restartable": s.is_restartable(),
+        "parent_uuid": (s.parent_uuid != [0; 16]).then(|| number::uuid(&s.parent_uuid)),
     })
 }
 
@@ -239,6 +254,12 @@ fn run(schema: &Schema, r: &PageRun) -> Value {
         "start": hex(r.start),
         "pages": integer(r.npages),
         "zero": r.kind == RunKind::Zero,
+        "kind": match r.kind {
+            RunKind::Data => "data",
+            RunKind::Zero => "zero",
+            RunKind::Duplicate => "duplicate",
+            RunKind::Parent => "parent",
+        },
     })
 }
 
@@ -254,6 +275,8 @@ fn chunk(schema: &Schema, c: &crate::load::Chunk) -> Value {
         "bytes": h.stored_len,
         "items": h.items,
         "payload_crc": hex(h.payload_crc.into()),
+        "codec": crate::view::chunks::codec(c),
+        "decoded_bytes": h.raw_len,
     })
 }
 

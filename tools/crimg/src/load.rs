@@ -105,16 +105,14 @@ pub struct Image {
 }
 
 impl Image {
-    /// Number of stored pages and of zero pages.
+    /// Number of pages with contents (stored, or equal to a stored one) and of zero pages.
     pub fn page_counts(&self) -> (u64, u64) {
-        let of = |kind| {
-            self.runs
-                .iter()
-                .filter(|r| r.kind == kind)
-                .map(|r| r.npages)
-                .sum()
+        let of = |wanted: fn(RunKind) -> bool| {
+            let runs = self.runs.iter().filter(|r| wanted(r.kind));
+            runs.fold(0_u64, |n, r| n.saturating_add(r.npages))
         };
-        (of(RunKind::Data), of(RunKind::Zero))
+        let contents = |k| matches!(k, RunKind::Data | RunKind::Duplicate);
+        (of(contents), of(|k| k == RunKind::Zero))
     }
     /// Has everything been there and undamaged, as far as `show` looks?
     pub fn is_complete(&self) -> bool {
@@ -174,6 +172,10 @@ impl Reader<'_> {
         stop_on!(self.fill(&mut block)?, 0);
         match Superblock::parse(&block, crc) {
             Ok(s) => self.image.superblock = Some(s),
+            Err(e) if matches!(e.kind, ErrorKind::Unsupported(_)) => {
+                self.input.head = block.to_vec();
+                return Ok(Some(e));
+            }
             // The rest does not depend on the superblock if it is just damaged.
             Err(e) if matches!(e.kind, ErrorKind::BadChecksum { .. }) => self.image.damage.push(e),
             Err(e) => return Ok(Some(e)),
@@ -281,8 +283,11 @@ impl Reader<'_> {
     fn add_run(&mut self, h: &ChunkHeader, start: u64, npages: u64, kind: RunKind) {
         if let Some(last) = self.image.runs.last_mut() {
             let same = (last.section, last.owner, last.kind) == (h.section, h.owner, kind);
-            if same && last.start + last.npages * limits::PAGE == start {
-                last.npages += npages;
+            let end = last
+                .start
+                .saturating_add(last.npages.saturating_mul(limits::PAGE));
+            if same && end == start {
+                last.npages = last.npages.saturating_add(npages);
                 return;
             }
         }

@@ -24,6 +24,14 @@ pub fn signal(n: u64) -> String {
     }
 }
 
+/// The signals of a set by name, all of them.
+pub fn signal_list(set: u64) -> Vec<String> {
+    (0..64_u64)
+        .filter(|b| set & (1 << b) != 0)
+        .map(|b| signal(b.saturating_add(1)))
+        .collect()
+}
+
 /// A set of signals; bit n is signal n+1.
 pub fn signals(set: u64) -> String {
     match set.count_ones() {
@@ -114,6 +122,18 @@ pub fn protection(prot: u64, flags: u64) -> String {
     .collect()
 }
 
+/// What kind of memory area.
+pub fn vma_kind(kind: u64) -> String {
+    match kind {
+        0 => "anonymous",
+        1 => "file",
+        2 => "shared_anonymous",
+        3 => "special",
+        _ => return format!("kind_{kind}"),
+    }
+    .to_owned()
+}
+
 /// The flags of a memory area, without what other columns show.
 pub fn vma_flags(flags: u64) -> String {
     let known: u64 = VMA_FLAG_NAMES.iter().map(|(bit, _)| bit).sum();
@@ -171,6 +191,19 @@ const CAPABILITIES: [&str; 41] = [
     "checkpoint_restore",
 ];
 
+/// The capabilities of a set by name, all of them.
+pub fn capability_list(set: u64) -> Vec<String> {
+    let name = |b: usize| {
+        CAPABILITIES
+            .get(b)
+            .map_or(format!("capability_{b}"), |n| (*n).to_owned())
+    };
+    (0..64)
+        .filter(|b| set & (1_u64 << b) != 0)
+        .map(name)
+        .collect()
+}
+
 /// A set of capabilities.
 pub fn capabilities(set: u64) -> String {
     let all = (1 << CAPABILITIES.len()) - 1;
@@ -178,17 +211,10 @@ pub fn capabilities(set: u64) -> String {
         "none".to_owned()
     } else if set & all == all {
         "all".to_owned()
+    } else if set.count_ones() > 32 {
+        format!("all but {}", capability_list(all & !set).join(" "))
     } else {
-        let name = |b: usize| {
-            CAPABILITIES
-                .get(b)
-                .map_or(format!("capability {b}"), |n| (*n).to_owned())
-        };
-        (0..64)
-            .filter(|b| set & (1 << b) != 0)
-            .map(name)
-            .collect::<Vec<_>>()
-            .join(" ")
+        capability_list(set).join(" ")
     }
 }
 
@@ -328,20 +354,23 @@ const SECUREBITS: [&str; 8] = [
     "no_cap_ambient_raise_locked",
 ];
 
-/// `PR_GET_SECUREBITS`.
-pub fn securebits(bits: u64) -> String {
-    let names: Vec<String> = (0..64_usize)
+/// The bits of `PR_GET_SECUREBITS` by name.
+pub fn securebit_list(bits: u64) -> Vec<String> {
+    (0..64_usize)
         .filter(|b| bits & (1_u64 << b) != 0)
         .map(|b| {
             SECUREBITS
                 .get(b)
-                .map_or(format!("bit {b}"), |n| (*n).to_owned())
+                .map_or(format!("bit_{b}"), |n| (*n).to_owned())
         })
-        .collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(" ")
+        .collect()
+}
+
+/// `PR_GET_SECUREBITS`.
+pub fn securebits(bits: u64) -> String {
+    match securebit_list(bits) {
+        list if list.is_empty() => "none".to_owned(),
+        list => list.join(" "),
     }
 }
 

@@ -47,7 +47,8 @@ impl Output {
     /// # Errors
     /// [`Failure::Write`].
     pub fn field(&mut self, label: &str, value: impl fmt::Display) -> Result<(), Failure> {
-        self.line(format_args!("{label:<12} {value}"))
+        let label = crate::style::bold(&format!("{label:<12}"));
+        self.line(format_args!("{label} {value}"))
     }
 
     /// Writes a document in JSON, with everything escaped that could steer a terminal.

@@ -43,6 +43,153 @@ fn every_view_is_as_reviewed() {
     }
 }
 
+/// Image, options, name of the golden files.
+const VIEWS: [(&str, &[&str], &str); 20] = [
+    ("resources.ckpt", &["--fds", "--timers"], "resources"),
+    ("process.ckpt", &["--tree"], "tree"),
+    ("process.ckpt", &["--threads"], "threads"),
+    (
+        "process.ckpt",
+        &["--threads", "--tree", "--signals", "--pid=1240"],
+        "thread",
+    ),
+    ("process.ckpt", &["--maps"], "maps"),
+    ("process.ckpt", &["--modules"], "modules"),
+    ("process.ckpt", &["--fds"], "fds"),
+    ("process.ckpt", &["--signals"], "signals"),
+    ("process.ckpt", &["--creds"], "creds"),
+    ("process.ckpt", &["--limits"], "limits"),
+    ("process.ckpt", &["--args"], "args"),
+    ("process.ckpt", &["--chunks"], "chunks"),
+    ("process.ckpt", &["--chunks=list"], "chunks-list"),
+    ("compressed.ckpt", &[], "compressed"),
+    (
+        "compressed.ckpt",
+        &["--maps", "--chunks", "--provenance"],
+        "compressed-views",
+    ),
+    ("process.ckpt", &["--all"], "all"),
+    ("real/bt.ckpt", &["--args"], "bt-args"),
+    ("real/bt.ckpt", &["--env"], "bt-env"),
+    ("real/bt.ckpt", &["--auxv"], "bt-auxv"),
+    ("real/bt.ckpt", &["--tree"], "bt-tree"),
+];
+
+#[test]
+fn every_view_has_its_text_and_its_json() {
+    for (image, options, name) in VIEWS {
+        let mut args = vec!["show", image];
+        args.extend(options);
+        let r = crimg(&args);
+        assert_eq!((r.code, r.stderr.as_str()), (0, ""), "{name}");
+        golden(&format!("show/{name}.txt"), r.stdout.as_bytes());
+        args.push("--json");
+        let r = crimg(&args);
+        assert_eq!((r.code, r.stderr.as_str()), (0, ""), "{name}");
+        golden(&format!("show/{name}.json"), r.stdout.as_bytes());
+    }
+}
+
+#[test]
+fn avx_512_and_avx_registers_are_shown() {
+    // The last state of the synthetic process, made wider: Intel's layout with AVX-512 and PKRU.
+    let mut model = synth::process();
+    let mut state = vec![0; 2696];
+    state[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+    state[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+    state[512..520].copy_from_slice(&0x2e7_u64.to_le_bytes());
+    for (at, byte) in [
+        (32, 0x80),
+        (160, 1),
+        (576, 2),
+        (1152, 3),
+        (1664, 4),
+        (1096, 5),
+        (2688, 0x54),
+    ] {
+        state[at] = byte;
+    }
+    model.record(1, 1, 0).set(12, 0x2e7);
+    model.record(1, 1, 0).set(13, 2696);
+    for n in 0..2 {
+        model.record(0x10, 2, n).put(4, &state);
+    }
+    let bytes = model.bytes();
+    assert_eq!(stdin(&["verify", "-"], &bytes).code, 0);
+    let r = stdin(&["show", "-", "--threads", "--pid=1240"], &bytes);
+    golden("show/avx512.txt", r.stdout.as_bytes());
+    let r = stdin(&["show", "-", "--threads", "--pid=1240", "--json"], &bytes);
+    golden("show/avx512.json", r.stdout.as_bytes());
+    let json: serde_json::Value = serde_json::from_str(&r.stdout).unwrap();
+    assert_eq!(
+        json["threads"][0]["extended"]["zmm"]
+            .as_array()
+            .unwrap()
+            .len(),
+        32
+    );
+}
+
+#[test]
+fn the_stack_is_read_only_where_there_is_one() {
+    let r = stdin(&["show", "-", "--args", "--env"], &image("real/bt.ckpt"));
+    assert_eq!(r.code, 0);
+    assert!(r.stdout.contains("from a stream"), "{}", r.stdout);
+    assert!(crimg(&["show", "--env", "real/bt.ckpt"])
+        .stdout
+        .contains("PURPOSE=image for tests"));
+}
+
+#[test]
+fn an_image_of_the_future_shows_its_head() {
+    let mut model = synth::process();
+    model.features = 0x8000_0000;
+    let bytes = model.bytes();
+    for options in [&["show", "-"][..], &["show", "-", "--json"]] {
+        let r = stdin(options, &bytes);
+        assert_eq!(r.code, 4, "{}", r.stderr);
+        assert!(r.stdout.contains("0x80000000"), "{}", r.stdout);
+        assert!(r.stdout.contains("01020304-0506"), "{}", r.stdout);
+    }
+    golden(
+        "show/future.txt",
+        stdin(&["show", "-"], &bytes).stdout.as_bytes(),
+    );
+    golden(
+        "show/future.json",
+        stdin(&["show", "-", "--json"], &bytes).stdout.as_bytes(),
+    );
+}
+
+#[test]
+fn a_pid_that_is_not_there_is_a_usage_error_that_lists_the_others() {
+    let r = crimg(&["show", "process.ckpt", "--pid", "7"]);
+    assert_eq!(r.code, 2);
+    assert!(r.stderr.contains("1234 1240"), "{}", r.stderr);
+    assert_eq!(crimg(&["show", "process.ckpt", "--pid", "1234"]).code, 0);
+}
+
+#[test]
+fn colours_are_for_terminals_or_on_demand() {
+    assert!(!crimg(&["show", "process.ckpt"]).stdout.contains('\u{1b}'));
+    let r = crimg(&["show", "process.ckpt", "--color=always"]);
+    assert!(r.stdout.contains("\u{1b}[1mimage"), "{}", r.stdout);
+    let r = crimg(&["--color=never", "show", "process.ckpt"]);
+    assert!(!r.stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn help_pages_are_as_reviewed() {
+    for command in ["show", "verify", "schema"] {
+        let r = crimg(&[command, "--help"]);
+        assert_eq!(r.code, 0);
+        golden(&format!("show/help-{command}.txt"), r.stdout.as_bytes());
+    }
+    assert!(crimg(&["--help"])
+        .stdout
+        .contains("5  the image is sound, but this host"));
+}
+
 #[test]
 fn json_is_complete_and_limited_by_the_views() {
     let all: serde_json::Value =
@@ -147,9 +294,22 @@ fn text_of_an_image_cannot_steer_the_terminal() {
     model.record(1, 1, 0).put(5, evil.as_bytes());
     model.record(1, 1, 0).put(2, evil.as_bytes());
     model.record(2, 1, 0).put(3, evil.as_bytes());
+    let edit = synth::rec(
+        1,
+        1,
+        vec![
+            synth::u(5, 7),
+            synth::t(evil, 0),
+            synth::b(&[7; 16], 2),
+            synth::t(evil, 0),
+            synth::t(evil, 0),
+        ],
+    );
+    model.sections.insert(2, (3, false, vec![edit]));
     let bytes = model.bytes();
     let views = [
         "",
+        "--all",
         "--threads",
         "--maps",
         "--fds",
@@ -164,7 +324,7 @@ fn text_of_an_image_cannot_steer_the_terminal() {
             .filter(|a| !a.is_empty())
             .collect();
         let r = stdin(&args, &bytes);
-        let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}' || c == '\u{9b}';
         assert!(
             !r.stdout.contains(bad) && !r.stderr.contains(bad),
             "{view}: {:?}",

@@ -19,6 +19,74 @@ fn a_sound_image_is_said_to_be_sound() {
 }
 
 #[test]
+fn each_level_has_its_words_and_its_json() {
+    for image in ["process", "compressed"] {
+        for level in ["crc", "structure", "semantics"] {
+            let path = format!("{image}.ckpt");
+            let r = crimg(&["verify", "--level", level, &path]);
+            assert_eq!((r.code, r.stderr.as_str()), (0, ""), "{image} {level}");
+            golden(&format!("verify/{image}-{level}.txt"), r.stdout.as_bytes());
+            let r = crimg(&["verify", "--level", level, "--json", &path]);
+            golden(&format!("verify/{image}-{level}.json"), r.stdout.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_level_finds_what_it_looks_for_and_nothing_else() {
+    // A rule about values: not before semantics.
+    let mut model = synth::process();
+    model.record(0x16, 1, 13).set(2, 1);
+    let bytes = model.bytes();
+    let code = |level: &str| stdin(&["verify", "-q", "--level", level, "-"], &bytes).code;
+    assert_eq!(
+        (code("crc"), code("structure"), code("semantics")),
+        (0, 0, 3)
+    );
+    // A field that its record type does not have: from structure on.
+    let mut model = synth::process();
+    model.record(0x16, 1, 13).fields.push(synth::u(1, 1));
+    let bytes = model.bytes();
+    let code = |level: &str| stdin(&["verify", "-q", "--level", level, "-"], &bytes).code;
+    assert_eq!(
+        (code("crc"), code("structure"), code("semantics")),
+        (0, 4, 4)
+    );
+    // Damage: always.
+    let mut bytes = image("process.ckpt");
+    bytes[0x4000 + 5000] ^= 1;
+    let code = |level: &str| stdin(&["verify", "-q", "--level", level, "-"], &bytes).code;
+    assert_eq!(
+        (code("crc"), code("structure"), code("semantics")),
+        (3, 3, 3)
+    );
+}
+
+#[test]
+fn every_damaged_chunk_is_found_in_one_run() {
+    let mut bytes = image("process.ckpt");
+    bytes[0x4000 + 5000] ^= 1;
+    bytes[0xa000 + 5000] ^= 1;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.ckpt");
+    std::fs::write(&path, &bytes).unwrap();
+    for r in [
+        crimg(&["verify", "--json", path.to_str().unwrap()]),
+        stdin(&["verify", "--json", "-"], &bytes),
+    ] {
+        assert_eq!(r.code, 3);
+        let json: serde_json::Value = serde_json::from_str(&r.stdout).unwrap();
+        let offsets: Vec<_> = json["defects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| d["offset"].clone())
+            .collect();
+        assert_eq!(offsets, [0x5000, 0xb000]);
+    }
+}
+
+#[test]
 fn every_bad_image_gets_its_exit_status_its_rule_and_a_remedy() {
     for bad in synth::bad() {
         let r = stdin(&["verify", "-"], &bad.bytes);

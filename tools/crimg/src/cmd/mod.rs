@@ -11,6 +11,7 @@ pub mod patch;
 pub mod redact;
 pub mod repack;
 pub mod report;
+pub mod schema;
 pub mod show;
 pub mod split;
 pub mod verify;

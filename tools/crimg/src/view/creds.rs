@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! `show --section creds`: user and group ids, capabilities.
+//! `show --creds`: user and group ids, capabilities.
 
 use crate::{
     error::Failure,
+    json,
     load::Image,
     names,
     output::{print, table, Output},
-    view::all,
+    view::{all, first},
 };
 use cr_format::CredRecord;
+use serde_json::{json, Value};
 
 /// # Errors
 /// [`Failure::Write`].
@@ -32,16 +34,43 @@ pub fn section(image: &Image, out: &mut Output) -> Result<(), Failure> {
                 groups.join(" ")
             },
         )?;
-        for (name, set) in [
-            ("effective", c.cap_effective),
-            ("permitted", c.cap_permitted),
-            ("inheritable", c.cap_inheritable),
-            ("bounding", c.cap_bounding),
-            ("ambient", c.cap_ambient),
-        ] {
+        for (name, set) in sets(&c) {
             out.field(name, names::capabilities(set))?;
         }
-        out.field("securebits", format_args!("{:#x}", c.securebits))?;
+        out.field("securebits", names::securebits(c.securebits))?;
     }
     Ok(())
+}
+
+fn sets(c: &CredRecord<'_>) -> [(&'static str, u64); 5] {
+    [
+        ("effective", c.cap_effective),
+        ("permitted", c.cap_permitted),
+        ("inheritable", c.cap_inheritable),
+        ("bounding", c.cap_bounding),
+        ("ambient", c.cap_ambient),
+    ]
+}
+
+/// Member `creds`.
+pub fn json(image: &Image) -> Value {
+    let Some(c) = first::<CredRecord<'_>>(image) else {
+        return Value::Null;
+    };
+    let ids = |ids: [u64; 4]| {
+        let [real, effective, saved, files] = ids;
+        json!({"real": real, "effective": effective, "saved": saved, "files": files})
+    };
+    let groups: Vec<Value> = c.groups.iter().map(json::integer).collect();
+    let capabilities: serde_json::Map<String, Value> = sets(&c)
+        .into_iter()
+        .map(|(name, set)| (name.to_owned(), names::capability_list(set).into()))
+        .collect();
+    json!({
+        "user": ids([c.uid, c.euid, c.suid, c.fsuid]),
+        "group": ids([c.gid, c.egid, c.sgid, c.fsgid]),
+        "groups": groups,
+        "capabilities": capabilities,
+        "securebits": names::securebit_list(c.securebits),
+    })
 }

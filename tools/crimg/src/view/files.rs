@@ -3,21 +3,142 @@
 
 use crate::{
     error::Failure,
-    escape,
+    escape, json,
     load::Image,
     names, number,
     output::{print, table, wrap_only, Output},
-    view::{all, first, generic::Schema, pipes::Pipes},
+    view::{all, first, generic::Schema, pipes::Pipes, timerfd::expires, Show},
 };
 use cr_format::{
-    DescriptorRecord, FileRecord, FsRecord, FILE_EXTERNAL, FILE_HANDLED, FILE_REGULAR, PIPES,
+    DescriptorRecord, EpollRecord, EventfdRecord, FileRecord, FsRecord, LockRecord, SignalfdRecord,
+    TimerfdRecord, WatchRecord, FILE_DELETED, FILE_DEVICE, FILE_EXTERNAL, FILE_HANDLED,
+    FILE_REGULAR, PIPES, TFD_ABSTIME,
 };
+use serde_json::{json, Value};
 use std::collections::BTreeMap;
+
+/// What the views of descriptors look up.
+struct Table<'a> {
+    files: BTreeMap<u64, FileRecord<'a>>,
+    /// Descriptors of each open file.
+    fds: BTreeMap<u64, Vec<u64>>,
+    pipes: Pipes<'a>,
+    /// What an extension's record says of an open file.
+    details: BTreeMap<u64, String>,
+    /// Number of locks that the process holds on an open file.
+    locks: BTreeMap<u64, u64>,
+}
+
+/// What the records of eventfd, timerfd, signalfd and epoll say, by open file.
+fn details(image: &Image) -> BTreeMap<u64, String> {
+    let mut details = BTreeMap::new();
+    for e in all::<EventfdRecord>(image) {
+        let kind = if e.semaphore == 0 {
+            "counter"
+        } else {
+            "semaphore"
+        };
+        details.insert(e.file, format!("{kind} {}", e.count));
+    }
+    for t in all::<TimerfdRecord>(image) {
+        let wall = matches!(t.clock, 0 | 8) && t.settime_flags & TFD_ABSTIME != 0;
+        let every = match t.interval_ns {
+            0 => String::new(),
+            ns => format!(", every {}", number::span(ns)),
+        };
+        let clock = names::clock(t.clock);
+        let text = format!("{clock}, {}{every}", expires(t.value_ns, wall));
+        details.insert(t.file, text);
+    }
+    for s in all::<SignalfdRecord>(image) {
+        details.insert(s.file, names::signals(s.mask));
+    }
+    for e in all::<EpollRecord>(image) {
+        let watched: Vec<u64> = all::<WatchRecord>(image)
+            .filter(|w| w.epoll == e.file)
+            .map(|w| w.fd)
+            .collect();
+        let text = match watched.as_slice() {
+            [] => "watches nothing".to_owned(),
+            fds => format!("watches {}", list(fds)),
+        };
+        details.insert(e.file, text);
+    }
+    details
+}
+
+impl<'a> Table<'a> {
+    fn new(show: &Show<'a>) -> Self {
+        let mut fds: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for d in all::<DescriptorRecord>(show.image) {
+            fds.entry(d.file).or_default().push(d.fd);
+        }
+        Self {
+            files: all::<FileRecord<'_>>(show.image)
+                .map(|f| (f.id.into(), f))
+                .collect(),
+            fds,
+            pipes: Pipes::new(show.image),
+            details: details(show.image),
+            locks: all::<LockRecord>(show.image).fold(BTreeMap::new(), |mut locks, l| {
+                let n: &mut u64 = locks.entry(l.file).or_default();
+                *n = n.saturating_add(1);
+                locks
+            }),
+        }
+    }
+
+    /// Descriptors at other open files of the same pipe.
+    fn peers(&self, file: u64) -> Vec<u64> {
+        let mut fds: Vec<u64> = self
+            .pipes
+            .other_ends(file)
+            .filter_map(|f| self.fds.get(&f))
+            .flatten()
+            .copied()
+            .collect();
+        fds.sort_unstable();
+        fds
+    }
+
+    fn what(&self, f: &FileRecord<'_>) -> String {
+        let path = escape::text(f.path);
+        match f.kind {
+            FILE_EXTERNAL => escape::text(f.description),
+            FILE_DEVICE => format!("{path} ({})", device(f.rdev)),
+            FILE_HANDLED => {
+                let Some(pipe) = self.pipes.describe(f.id) else {
+                    return self.details.get(&f.id.into()).cloned().unwrap_or(path);
+                };
+                match self.peers(f.id.into()).as_slice() {
+                    [] => pipe,
+                    peers => format!("{pipe}, other ends {}", list(peers)),
+                }
+            }
+            _ => path,
+        }
+    }
+}
+
+fn list(fds: &[u64]) -> String {
+    fds.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// `1:3`, as `ls -l` shows a device.
+fn device(rdev: u64) -> String {
+    let major = (rdev >> 8) & 0xfff | (rdev >> 32) & 0xffff_f000;
+    let minor = rdev & 0xff | (rdev >> 12) & 0xffff_ff00;
+    format!("{major}:{minor}")
+}
+
+fn is_sized(f: &FileRecord<'_>) -> bool {
+    !f.path.is_empty() && f.kind <= FILE_REGULAR || f.kind == FILE_DELETED
+}
 
 /// # Errors
 /// [`Failure::Write`].
-pub fn fds(image: &Image, out: &mut Output) -> Result<(), Failure> {
-    if let Some(fs) = first::<FsRecord<'_>>(image) {
+pub fn fds(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
+    if let Some(fs) = first::<FsRecord<'_>>(show.image) {
         out.field("directory", escape::text(fs.cwd))?;
         if fs.root != b"/" {
             out.field("root", escape::text(fs.root))?;
@@ -25,50 +146,35 @@ pub fn fds(image: &Image, out: &mut Output) -> Result<(), Failure> {
         out.field("umask", format_args!("{:04o}", fs.umask))?;
         out.line("")?;
     }
-    let files: BTreeMap<u64, FileRecord<'_>> = all::<FileRecord<'_>>(image)
-        .map(|f| (f.id.into(), f))
-        .collect();
-    let pipes = Pipes::new(image);
-    let schema = Schema::new(image);
+    let of = Table::new(show);
     let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
     let mut rows = table(["FD", "KIND", "OPEN", "POSITION", "SIZE", "WHAT"]);
-    for d in all::<DescriptorRecord>(image) {
+    for d in all::<DescriptorRecord>(show.image) {
         let mut fd = d.fd.to_string();
         if d.cloexec == 1 {
             fd += " cloexec";
         }
         let shared = *seen.entry(d.file).or_insert(d.fd);
-        let Some(f) = files.get(&d.file) else {
-            rows.add_row([
-                fd,
-                "?".into(),
-                String::new(),
-                String::new(),
-                String::new(),
-                format!("file {} (not in the image)", d.file),
-            ]);
+        let none = String::new;
+        let Some(f) = of.files.get(&d.file) else {
+            let what = format!("file {} (not in the image)", d.file);
+            rows.add_row([fd, "?".into(), none(), none(), none(), what]);
             continue;
         };
-        let sized =
-            !f.path.is_empty() && f.kind <= FILE_REGULAR || f.kind == cr_format::FILE_DELETED;
-        let mut what = what(f, &pipes);
+        let sized = is_sized(f);
+        let mut what = of.what(f);
+        if let Some(n) = of.locks.get(&d.file) {
+            what += &format!(" ({})", number::count(*n, "lock", "locks"));
+        }
         if shared != d.fd {
             what += &format!(" (same open file as {shared})");
         }
         rows.add_row([
             fd,
-            kind(f, &schema),
+            kind(f, show.schema),
             names::open_flags(f.flags),
-            if sized {
-                f.pos.to_string()
-            } else {
-                String::new()
-            },
-            if sized {
-                number::size(f.size)
-            } else {
-                String::new()
-            },
+            if sized { f.pos.to_string() } else { none() },
+            if sized { number::size(f.size) } else { none() },
             what,
         ]);
     }
@@ -87,11 +193,75 @@ pub fn kind(f: &FileRecord<'_>, schema: &Schema) -> String {
     }
 }
 
-fn what(f: &FileRecord<'_>, pipes: &Pipes<'_>) -> String {
-    let path = escape::text(f.path);
-    match f.kind {
-        FILE_EXTERNAL => escape::text(f.description),
-        FILE_HANDLED => pipes.describe(f.id).unwrap_or(path),
-        _ => path,
+/// Member `descriptors`.
+pub fn json(show: &Show<'_>) -> Vec<Value> {
+    let of = Table::new(show);
+    all::<DescriptorRecord>(show.image)
+        .map(|d| {
+            let mut value = json!({
+                "fd": json::integer(d.fd),
+                "cloexec": d.cloexec == 1,
+                "file": json::integer(d.file),
+            });
+            let others: Vec<u64> = of
+                .fds
+                .get(&d.file)
+                .map(|fds| fds.iter().filter(|fd| **fd != d.fd).copied().collect())
+                .unwrap_or_default();
+            if let (Some(m), Some(f)) = (value.as_object_mut(), of.files.get(&d.file)) {
+                m.insert("kind".into(), kind(f, show.schema).into());
+                m.insert("shared_with".into(), others.into());
+                describe(f, &of, m);
+            }
+            value
+        })
+        .collect()
+}
+
+fn describe(f: &FileRecord<'_>, of: &Table<'_>, m: &mut serde_json::Map<String, Value>) {
+    let flags: Vec<String> = names::open_flags(f.flags)
+        .split(',')
+        .map(str::to_owned)
+        .collect();
+    m.insert("flags".into(), flags.into());
+    m.insert("mode".into(), format!("{:#o}", f.mode).into());
+    m.insert("type".into(), names::file_type(f.mode).into());
+    let path = (!f.path.is_empty()).then(|| json::text(f.path));
+    m.insert("path".into(), path.into());
+    m.insert("external".into(), (f.kind == FILE_EXTERNAL).into());
+    m.insert("deleted".into(), (f.kind == FILE_DELETED).into());
+    if is_sized(f) {
+        m.insert("position".into(), f.pos.into());
+        m.insert("size".into(), json::integer(f.size));
+        m.insert("mtime_s".into(), f.mtime_s.into());
+        m.insert("mtime_ns".into(), json::integer(f.mtime_ns));
+    }
+    if f.kind == FILE_DEVICE {
+        m.insert("device".into(), device(f.rdev).into());
+    }
+    if !f.description.is_empty() {
+        m.insert("description".into(), json::text(f.description));
+    }
+    if let Some(detail) = of.details.get(&f.id.into()) {
+        m.insert("detail".into(), detail.as_str().into());
+    }
+    let locks = of.locks.get(&f.id.into()).copied().unwrap_or(0);
+    m.insert("locks".into(), json::integer(locks));
+    if let Some(mut pipe) = of.pipes.json(f.id) {
+        if let Some(p) = pipe.as_object_mut() {
+            p.insert("other_ends".into(), of.peers(f.id.into()).into());
+        }
+        m.insert("pipe".into(), pipe);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::device;
+
+    #[test]
+    fn device_numbers_are_those_of_stat() {
+        assert_eq!(device(0x103), "1:3");
+        assert_eq!(device(0x8803), "136:3");
     }
 }

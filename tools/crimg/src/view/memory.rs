@@ -1,84 +1,226 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! `show --maps`: the memory areas, and how much of each is stored.
+//! `show --maps`: the memory areas, and where the bytes of each are.
 
 use crate::{
     error::Failure,
-    escape,
-    load::{Image, PageRun},
+    escape, json,
+    load::PageRun,
     names, number,
     output::{print, table, wrap_only, Output},
-    view::all,
+    view::{all, Show},
 };
 use cr_format::{
-    limits::PAGE, runs::RunKind, MappedFileRecord, VmaRecord, MEMORY, VMA_ANON, VMA_FILE,
+    limits::PAGE, runs::RunKind, MappedFileRecord, MmRecord, VmaRecord, MEMORY, VMA_ANON, VMA_FILE,
     VMA_SHARED_ANON, VMA_SPECIAL,
 };
+use serde_json::{json, Value};
 use std::collections::BTreeMap;
+
+/// Pages of one area.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// With contents of their own.
+    pub stored: u64,
+    /// Equal to a stored one.
+    pub duplicate: u64,
+    /// Zero, and noted as such.
+    pub zero: u64,
+    /// In the parent image.
+    pub parent: u64,
+    /// Not in the image because they are in the mapped file.
+    pub file: u64,
+    /// Of a mapped file, but written by the process: a part of those above.
+    pub dirty: u64,
+}
+
+struct Maps<'a> {
+    files: BTreeMap<u64, MappedFileRecord<'a>>,
+    runs: Vec<PageRun>,
+    heap: (u64, u64),
+    stack: u64,
+}
+
+impl<'a> Maps<'a> {
+    fn new(show: &Show<'a>) -> Self {
+        let mut runs: Vec<PageRun> = show
+            .image
+            .runs
+            .iter()
+            .filter(|r| r.section == MEMORY)
+            .copied()
+            .collect();
+        runs.sort_by_key(|r| r.start);
+        let mm = all::<MmRecord<'_>>(show.image).next();
+        let (heap, stack) = mm.map_or(((0, 0), 0), |m| ((m.start_brk, m.brk), m.start_stack));
+        Self {
+            files: all::<MappedFileRecord<'_>>(show.image)
+                .map(|f| (f.id.into(), f))
+                .collect(),
+            runs,
+            heap,
+            stack,
+        }
+    }
+
+    fn pages(&self, vma: &VmaRecord<'_>) -> Pages {
+        let end = |r: &PageRun| r.start.saturating_add(r.npages.saturating_mul(PAGE));
+        let first = self.runs.partition_point(|r| end(r) <= vma.start);
+        let mut pages = Pages::default();
+        let runs = self.runs.iter().skip(first);
+        for run in runs.take_while(|r| r.start < vma.end) {
+            let bytes = end(run)
+                .min(vma.end)
+                .saturating_sub(run.start.max(vma.start));
+            let n = bytes / PAGE;
+            let count = match run.kind {
+                RunKind::Data => &mut pages.stored,
+                RunKind::Duplicate => &mut pages.duplicate,
+                RunKind::Zero => &mut pages.zero,
+                RunKind::Parent => &mut pages.parent,
+            };
+            *count = count.saturating_add(n);
+        }
+        if vma.kind == VMA_FILE {
+            let all = vma.end.saturating_sub(vma.start) / PAGE;
+            pages.dirty = pages
+                .stored
+                .saturating_add(pages.duplicate)
+                .saturating_add(pages.zero)
+                .saturating_add(pages.parent);
+            pages.file = all.saturating_sub(pages.dirty);
+        }
+        pages
+    }
+
+    /// What `/proc/PID/maps` shows.
+    fn name(&self, vma: &VmaRecord<'_>) -> String {
+        let name = escape::text(vma.name);
+        match vma.kind {
+            VMA_FILE => match self.files.get(&vma.object) {
+                Some(file) => escape::text(file.path),
+                None => format!("file {} (not in the image)", vma.object),
+            },
+            VMA_ANON if vma.start <= self.stack && self.stack < vma.end => "[stack]".to_owned(),
+            VMA_ANON if vma.start < self.heap.1 && self.heap.0 < vma.end => "[heap]".to_owned(),
+            VMA_ANON if !name.is_empty() && !name.starts_with('[') => format!("[anon:{name}]"),
+            VMA_SHARED_ANON => format!("shared memory {} {name}", vma.object),
+            VMA_ANON | VMA_SPECIAL => name,
+            kind => format!("kind {kind} {name}"),
+        }
+    }
+
+    /// What the area maps, and its flags.
+    fn what(&self, vma: &VmaRecord<'_>) -> String {
+        let mut what = self.name(vma);
+        if vma.kind == VMA_FILE && vma.offset != 0 {
+            what += &format!(" +{:#x}", vma.offset);
+        }
+        match names::vma_flags(vma.flags).as_str() {
+            "" => what.trim_end().to_owned(),
+            flags => format!("{what} ({flags})").trim_start().to_owned(),
+        }
+    }
+}
 
 /// # Errors
 /// [`Failure::Write`].
-pub fn maps(image: &Image, out: &mut Output) -> Result<(), Failure> {
-    let files: BTreeMap<u64, MappedFileRecord<'_>> = all::<MappedFileRecord<'_>>(image)
-        .map(|f| (f.id.into(), f))
-        .collect();
-    let mut runs: Vec<PageRun> = image
-        .runs
-        .iter()
-        .filter(|r| r.section == MEMORY)
-        .copied()
-        .collect();
-    runs.sort_by_key(|r| r.start);
-    let mut rows = table(["ADDRESSES", "SIZE", "PROT", "STORED", "ZERO", "WHAT"]);
-    for column in [1, 3, 4] {
+pub fn maps(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
+    let maps = Maps::new(show);
+    let mut rows = table([
+        "ADDRESSES",
+        "SIZE",
+        "PROT",
+        "STORED",
+        "SAME",
+        "ZERO",
+        "IN FILE",
+        "WHAT",
+    ]);
+    for column in [1, 3, 4, 5, 6] {
         if let Some(column) = rows.column_mut(column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }
     }
-    for vma in all::<VmaRecord<'_>>(image) {
-        let (stored, zero) = pages(&runs, &vma);
+    let size = |pages: u64| match pages {
+        0 => "-".to_owned(),
+        n => number::size(n.saturating_mul(PAGE)),
+    };
+    let (mut total, mut bytes, mut areas) = (Pages::default(), 0_u64, 0_u64);
+    for vma in all::<VmaRecord<'_>>(show.image) {
+        let p = maps.pages(&vma);
+        let len = vma.end.saturating_sub(vma.start);
+        bytes = bytes.saturating_add(len);
+        areas = areas.saturating_add(1);
+        total.stored = total.stored.saturating_add(p.stored);
+        total.duplicate = total.duplicate.saturating_add(p.duplicate);
+        total.zero = total.zero.saturating_add(p.zero);
+        total.parent = total.parent.saturating_add(p.parent);
+        total.file = total.file.saturating_add(p.file);
+        total.dirty = total.dirty.saturating_add(p.dirty);
         rows.add_row([
             format!("{:012x}-{:012x}", vma.start, vma.end),
-            number::size(vma.end.saturating_sub(vma.start)),
+            number::size(len),
             names::protection(vma.prot, vma.flags),
-            number::size(stored * PAGE),
-            number::size(zero * PAGE),
-            what(&vma, &files),
+            size(p.stored),
+            size(p.duplicate),
+            size(p.zero),
+            size(p.file),
+            maps.what(&vma),
         ]);
     }
-    wrap_only(&mut rows, 5);
-    print(&rows, out)
+    wrap_only(&mut rows, 7);
+    print(&rows, out)?;
+    out.line("")?;
+    out.line(format_args!(
+        "{}, {}: {} stored, {} equal to stored ones, {} zero, {} in mapped files; {} of mapped files written",
+        number::count(areas, "area", "areas"),
+        number::size(bytes),
+        number::count(total.stored, "page", "pages"),
+        total.duplicate,
+        total.zero,
+        total.file,
+        number::count(total.dirty, "page", "pages"),
+    ))?;
+    if total.parent > 0 {
+        out.line(format_args!(
+            "{} pages are in the parent image",
+            total.parent
+        ))?;
+    }
+    Ok(())
 }
 
-/// Pages of the area that are stored, and that are zero.
-fn pages(runs: &[PageRun], vma: &VmaRecord<'_>) -> (u64, u64) {
-    let first = runs.partition_point(|r| r.start + r.npages * PAGE <= vma.start);
-    let (mut stored, mut zero) = (0, 0);
-    for run in runs.iter().skip(first).take_while(|r| r.start < vma.end) {
-        let end = (run.start + run.npages * PAGE).min(vma.end);
-        let pages = end.saturating_sub(run.start.max(vma.start)) / PAGE;
-        match run.kind {
-            RunKind::Data | RunKind::Duplicate | RunKind::Parent => stored += pages,
-            RunKind::Zero => zero += pages,
-        }
-    }
-    (stored, zero)
-}
-
-/// What the area maps, and its flags.
-fn what(vma: &VmaRecord<'_>, files: &BTreeMap<u64, MappedFileRecord<'_>>) -> String {
-    let name = escape::text(vma.name);
-    let what = match vma.kind {
-        VMA_FILE => match files.get(&vma.object) {
-            Some(file) if vma.offset == 0 => escape::text(file.path),
-            Some(file) => format!("{} +{:#x}", escape::text(file.path), vma.offset),
-            None => format!("file {} (not in the image)", vma.object),
-        },
-        VMA_SHARED_ANON => format!("shared memory {} {name}", vma.object),
-        VMA_ANON | VMA_SPECIAL => name,
-        kind => format!("kind {kind} {name}"),
-    };
-    match names::vma_flags(vma.flags).as_str() {
-        "" => what.trim_end().to_owned(),
-        flags => format!("{what} ({flags})").trim_start().to_owned(),
-    }
+/// Member `maps`.
+pub fn json(show: &Show<'_>) -> Vec<Value> {
+    let maps = Maps::new(show);
+    all::<VmaRecord<'_>>(show.image)
+        .map(|vma| {
+            let p = maps.pages(&vma);
+            let path = maps.files.get(&vma.object);
+            let path = path.filter(|_| vma.kind == VMA_FILE);
+            let flags: Vec<String> = names::vma_flags(vma.flags)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect();
+            json!({
+                "start": format!("{:#x}", vma.start),
+                "end": format!("{:#x}", vma.end),
+                "bytes": json::integer(vma.end.saturating_sub(vma.start)),
+                "protection": names::protection(vma.prot, vma.flags),
+                "kind": names::vma_kind(vma.kind),
+                "name": maps.name(&vma),
+                "path": path.map(|f| json::text(f.path)),
+                "offset": format!("{:#x}", vma.offset),
+                "flags": flags,
+                "pages": {
+                    "stored": json::integer(p.stored),
+                    "duplicate": json::integer(p.duplicate),
+                    "zero": json::integer(p.zero),
+                    "parent": json::integer(p.parent),
+                    "file": json::integer(p.file),
+                    "dirty": json::integer(p.dirty),
+                },
+            })
+        })
+        .collect()
 }

@@ -1,24 +1,57 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! What people see: one file per resource word, `summary` for all of them, `generic` for any section.
+//! What people see: one file per resource word or question, `summary` for all of them, `generic` for any section.
+//!
+//! Each view prints for people and gives the same as a member of the JSON document.
 
+pub mod chunks;
 pub mod creds;
 pub mod epoll;
 pub mod eventfd;
 pub mod files;
 pub mod generic;
+pub mod head;
 pub mod limits;
 pub mod locks;
 pub mod memory;
+pub mod modules;
 pub mod pipes;
+pub mod process;
+pub mod provenance;
 pub mod signalfd;
 pub mod signals;
 pub mod summary;
 pub mod tasks;
 pub mod timerfd;
 pub mod timers;
+pub mod tree;
 
-use crate::load::Image;
-use cr_format::{records_of, validate::MetaSet, Record};
+use crate::{file::ImageFile, load::Image};
+use cr_format::{records_of, validate::MetaSet, Record, TaskRecord};
+use generic::Schema;
+use std::path::Path;
+
+/// What a view looks at.
+#[derive(Clone, Copy)]
+pub struct Show<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// Names of its records.
+    pub schema: &'a Schema,
+    /// The same image for random access, if it is in a regular file and the view needs contents.
+    pub file: Option<&'a ImageFile>,
+    /// Only this thread.
+    pub tid: Option<u64>,
+    /// Below it are the files that the process maps; `None`: they are not looked at.
+    pub sysroot: Option<&'a Path>,
+}
+
+impl<'a> Show<'a> {
+    /// The threads that are asked for.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskRecord<'a>> + 'a {
+        let tid = self.tid;
+        all::<TaskRecord<'a>>(self.image).filter(move |t| tid.is_none_or(|tid| t.tid == tid))
+    }
+}
 
 /// The records of one type that can be decoded; `verify` is there for the others.
 pub fn all<'a, R: Record<'a> + 'a>(image: &'a Image) -> impl Iterator<Item = R> + 'a {

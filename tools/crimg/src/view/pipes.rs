@@ -3,13 +3,14 @@
 
 use crate::{
     error::Failure,
-    escape,
+    escape, json,
     load::Image,
     number,
     output::{print, table, Output},
     view::all,
 };
 use cr_format::{BufferRecord, EndRecord, PipeRecord, BUFFER_PACKET};
+use serde_json::{json, Value};
 use std::collections::BTreeMap;
 
 /// Unread bytes that are shown.
@@ -29,6 +30,24 @@ impl<'a> Pipes<'a> {
                 .collect(),
             ends: all::<EndRecord>(image).map(|e| (e.file, e.pipe)).collect(),
         }
+    }
+    /// Open files that are ends of the same pipe as open file `file`.
+    pub fn other_ends(&self, file: u64) -> impl Iterator<Item = u64> + '_ {
+        let pipe = self.ends.get(&file).copied();
+        self.ends
+            .iter()
+            .filter(move |(other, p)| **other != file && Some(**p) == pipe)
+            .map(|(other, _)| *other)
+    }
+    /// The pipe of an open file, for JSON.
+    pub fn json(&self, file: u32) -> Option<Value> {
+        let p = self.pipes.get(self.ends.get(&file.into())?)?;
+        Some(json!({
+            "id": p.id,
+            "capacity": json::integer(p.capacity),
+            "unread": json::integer(p.queued),
+            "fifo": (!p.fifo_path.is_empty()).then(|| json::text(p.fifo_path)),
+        }))
     }
     /// What an open file is an end of.
     pub fn describe(&self, file: u32) -> Option<String> {

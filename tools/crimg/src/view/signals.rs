@@ -3,12 +3,12 @@
 
 use crate::{
     error::Failure,
-    load::Image,
-    names,
+    json, names,
     output::{print, table, Output},
-    view::all,
+    view::{all, Show},
 };
 use cr_format::{ActionRecord, PendingRecord, TaskSignalsRecord};
+use serde_json::{json, Value};
 
 const SIG_IGN: u64 = 1;
 const SS_DISABLE: u64 = 2;
@@ -26,9 +26,9 @@ const RESTORER: u64 = 0x0400_0000;
 
 /// # Errors
 /// [`Failure::Write`].
-pub fn signals(image: &Image, out: &mut Output) -> Result<(), Failure> {
+pub fn signals(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
     let mut rows = table(["SIGNAL", "ACTION", "FLAGS", "BLOCKS MEANWHILE"]);
-    for a in all::<ActionRecord>(image) {
+    for a in all::<ActionRecord>(show.image) {
         let action = if a.handler == SIG_IGN {
             "ignored".to_owned()
         } else {
@@ -44,7 +44,7 @@ pub fn signals(image: &Image, out: &mut Output) -> Result<(), Failure> {
     section("actions other than the default", &rows, out)?;
 
     let mut rows = table(["TID", "BLOCKED", "ALTERNATE STACK"]);
-    for t in all::<TaskSignalsRecord>(image) {
+    for t in masks(show) {
         let stack = if t.altstack_flags & SS_DISABLE != 0 || t.altstack_size == 0 {
             "none".to_owned()
         } else {
@@ -56,7 +56,7 @@ pub fn signals(image: &Image, out: &mut Output) -> Result<(), Failure> {
     section("threads", &rows, out)?;
 
     let mut rows = table(["SIGNAL", "FOR", "CODE", "FROM"]);
-    for p in all::<PendingRecord<'_>>(image) {
+    for p in all::<PendingRecord<'_>>(show.image) {
         let target = if p.tid == 0 {
             "the process".to_owned()
         } else {
@@ -72,6 +72,59 @@ pub fn signals(image: &Image, out: &mut Output) -> Result<(), Failure> {
     }
     out.line("")?;
     section("pending", &rows, out)
+}
+
+/// The threads that are asked for.
+fn masks<'a>(show: &Show<'a>) -> impl Iterator<Item = TaskSignalsRecord> + 'a {
+    let tid = show.tid;
+    all::<TaskSignalsRecord>(show.image).filter(move |t| tid.is_none_or(|tid| t.tid == tid))
+}
+
+/// Member `signals`.
+pub fn json(show: &Show<'_>) -> Value {
+    let words =
+        |text: String| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let actions: Vec<Value> = all::<ActionRecord>(show.image)
+        .map(|a| {
+            json!({
+                "signal": names::signal(a.signo),
+                "number": json::integer(a.signo),
+                "ignored": a.handler == SIG_IGN,
+                "handler": (a.handler != SIG_IGN).then(|| format!("{:#x}", a.handler)),
+                "restorer": format!("{:#x}", a.restorer),
+                "flags": words(flags(a.flags)),
+                "blocks": names::signal_list(a.mask),
+            })
+        })
+        .collect();
+    let threads: Vec<Value> = masks(show)
+        .map(|t| {
+            let has = t.altstack_flags & SS_DISABLE == 0 && t.altstack_size != 0;
+            json!({
+                "tid": json::integer(t.tid),
+                "blocked": names::signal_list(t.blocked),
+                "to_be_blocked": (t.has_saved == 1).then(|| names::signal_list(t.saved_blocked)),
+                "alternate_stack": has.then(|| json!({
+                    "address": format!("{:#x}", t.altstack_sp),
+                    "bytes": json::integer(t.altstack_size),
+                })),
+            })
+        })
+        .collect();
+    let pending: Vec<Value> = all::<PendingRecord<'_>>(show.image)
+        .map(|p| {
+            let (code, from) = (int(p.info, 8), int(p.info, 16));
+            json!({
+                "signal": names::signal(p.signo),
+                "number": json::integer(p.signo),
+                "tid": (p.tid != 0).then(|| json::integer(p.tid)),
+                "code": code,
+                "code_name": code_name(code),
+                "from": (!origin(code, from).is_empty()).then_some(from),
+            })
+        })
+        .collect();
+    json!({"actions": actions, "threads": threads, "pending": pending})
 }
 
 fn section(title: &str, rows: &comfy_table::Table, out: &mut Output) -> Result<(), Failure> {

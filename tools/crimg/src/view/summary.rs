@@ -3,28 +3,44 @@
 
 use crate::{
     error::Failure,
-    escape,
+    escape, json,
     load::Image,
     names, number,
     output::Output,
-    view::{all, files, first, generic::Schema},
+    style,
+    view::{all, files, first, generic::Schema, Show},
 };
 use cr_format::{
-    limits::PAGE, validate, ActionRecord, CredRecord, DescriptorRecord, FileRecord, ImageRecord,
-    PendingRecord, ProcessRecord, SectionRecord, StatsRecord, TaskRecord, VmaRecord, FILE_EXTERNAL,
+    limits::PAGE, superblock::PARENT, validate, ActionRecord, CredRecord, DescriptorRecord,
+    EditRecord, FileRecord, ImageRecord, PendingRecord, ProcessRecord, SectionRecord, StatsRecord,
+    TaskRecord, VmaRecord, FILE_EXTERNAL,
 };
+use serde_json::{json, Value};
 use std::collections::BTreeMap;
 
 /// Items of a list that are shown before "and N more".
 const SHOWN: usize = 6;
 
+/// Counts of the page data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Pages with contents.
+    pub pages: u64,
+    /// Zero pages.
+    pub zero: u64,
+    /// Bytes of page data as stored; `None` unknown.
+    pub stored: Option<u64>,
+}
+
 /// # Errors
 /// [`Failure::Write`].
-pub fn summary(image: &Image, schema: &Schema, out: &mut Output) -> Result<(), Failure> {
+pub fn summary(show: &Show<'_>, totals: &Totals, out: &mut Output) -> Result<(), Failure> {
+    let (image, schema) = (show.image, show.schema);
     container(image, out)?;
     process(image, out)?;
     origin(image, out)?;
-    memory(image, out)?;
+    edits(image, out)?;
+    memory(image, totals, out)?;
     descriptors(image, out)?;
     signals(image, out)?;
     creds(image, out)?;
@@ -48,8 +64,11 @@ fn container(image: &Image, out: &mut Output) -> Result<(), Failure> {
     });
     let state = match (image.damage.len(), image.end) {
         (0, _) => "complete".to_owned(),
-        (n, Some(_)) => format!("DAMAGED in {}", number::count(n as u64, "place", "places")),
-        (_, None) => "DAMAGED, the end is missing".to_owned(),
+        (n, Some(_)) => style::bad(&format!(
+            "DAMAGED in {}",
+            number::count(n as u64, "place", "places")
+        )),
+        (_, None) => style::bad("DAMAGED, the end is missing"),
     };
     let name = escape::text(image.name.as_bytes());
     out.field(
@@ -78,31 +97,31 @@ fn process(image: &Image, out: &mut Output) -> Result<(), Failure> {
         format_args!("{} {}, {threads}{stopped}", p.tgid, escape::text(p.comm)),
     )?;
     out.field("program", escape::text(p.exe))?;
-    out.field("arguments", arguments(p.args))
+    out.field(
+        "arguments",
+        super::process::command_line(p.args).unwrap_or("none".to_owned()),
+    )
 }
 
-/// The argument vector as one would type it, roughly.
-fn arguments(args: &[u8]) -> String {
-    let args = args.strip_suffix(b"\0").unwrap_or(args);
-    let word = |a: &[u8]| {
-        let text = escape::text(a);
-        if text.is_empty()
-            || text.contains([' ', '\'', '"', '$', '*', ';', '|', '&', '<', '>', '(', ')'])
-        {
-            format!("'{text}'")
-        } else {
-            text
-        }
+/// What tools have done to it.
+fn edits(image: &Image, out: &mut Output) -> Result<(), Failure> {
+    let edits: Vec<EditRecord<'_>> = all::<EditRecord<'_>>(image).collect();
+    let Some(last) = edits.last() else {
+        return Ok(());
     };
-    let line = args
-        .split(|&b| b == 0)
-        .map(word)
-        .collect::<Vec<_>>()
-        .join(" ");
-    match line.char_indices().nth(200) {
-        Some((at, _)) => format!("{}… ({} bytes)", &line[..at], args.len()),
-        None => line,
-    }
+    let times = match edits.len() as u64 {
+        1 => "once".to_owned(),
+        n => format!("{n} times, last"),
+    };
+    out.field(
+        "edited",
+        format_args!(
+            "{times} {}: {}: {}",
+            number::time(last.time_ns),
+            escape::text(last.operation),
+            escape::text(last.description)
+        ),
+    )
 }
 
 fn origin(image: &Image, out: &mut Output) -> Result<(), Failure> {
@@ -136,17 +155,22 @@ fn origin(image: &Image, out: &mut Output) -> Result<(), Failure> {
     )
 }
 
-fn memory(image: &Image, out: &mut Output) -> Result<(), Failure> {
+fn memory(image: &Image, totals: &Totals, out: &mut Output) -> Result<(), Failure> {
     let (mut areas, mut bytes) = (0, 0_u64);
     for v in all::<VmaRecord<'_>>(image) {
         areas += 1;
         bytes = bytes.saturating_add(v.end.saturating_sub(v.start));
     }
-    let (stored, zero) = image.page_counts();
     let areas = number::count(areas, "area", "areas");
-    let pages = number::count(stored, "page", "pages");
-    let zero = number::count(zero, "zero page", "zero pages");
-    let data = number::size(stored.saturating_mul(PAGE));
+    let pages = number::count(totals.pages, "page", "pages");
+    let zero = number::count(totals.zero, "zero page", "zero pages");
+    let all = totals.pages.saturating_mul(PAGE);
+    let data = match totals.stored {
+        Some(stored) if stored < all => {
+            format!("{} in {}", number::size(all), number::size(stored))
+        }
+        _ => number::size(all),
+    };
     out.field(
         "memory",
         format_args!(
@@ -282,25 +306,79 @@ fn needs(image: &Image, schema: &Schema, out: &mut Output) -> Result<(), Failure
     Ok(())
 }
 
-fn restart(image: &Image, out: &mut Output) -> Result<(), Failure> {
+/// Why a restart is refused, as far as the image says.
+fn refusal(image: &Image) -> Option<String> {
     if let Some(e) = image.damage.first() {
-        out.field(
-            "restart",
-            format_args!("no, the image is damaged: at {:#x}: {}", e.offset, e.kind),
-        )?;
-        return out.field("", "list every defect with: crimg verify");
+        return Some(format!(
+            "the image is damaged: at {:#x}: {}",
+            e.offset, e.kind
+        ));
     }
     if image.superblock.is_some_and(|s| !s.is_restartable()) {
-        return out.field("restart", "no, the image was made for looking at only");
+        return Some("the image was made for looking at only".to_owned());
     }
-    match validate::meta(&image.sections) {
-        Ok(()) => out.field(
+    if image
+        .superblock
+        .is_some_and(|s| s.feature_incompat & PARENT != 0)
+    {
+        return Some(
+            "the image needs its parent image; this release cannot restart such images".to_owned(),
+        );
+    }
+    let e = validate::meta(&image.sections).err()?;
+    Some(format!(
+        "{}: {}",
+        Schema::new(image).word(e.section),
+        e.kind
+    ))
+}
+
+fn restart(image: &Image, out: &mut Output) -> Result<(), Failure> {
+    let Some(why) = refusal(image) else {
+        return out.field(
             "restart",
-            "possible as far as the image says; check the page data with: crimg verify",
-        ),
-        Err(e) => {
-            out.field("restart", format_args!("no: {}", e.kind))?;
-            out.field("", "list every defect with: crimg verify")
-        }
+            "possible as far as the image says; check page data and this host: crimg verify --level host",
+        );
+    };
+    out.field("restart", format_args!("{}, {why}", style::bad("no")))?;
+    if image.superblock.is_none_or(|s| s.is_restartable()) {
+        out.field("", "list every defect with: crimg verify")?;
     }
+    Ok(())
+}
+
+/// Member `summary`.
+pub fn json(show: &Show<'_>, totals: &Totals) -> Value {
+    let image = show.image;
+    let process = first::<ProcessRecord<'_>>(image);
+    let (mut areas, mut bytes) = (0_u64, 0_u64);
+    for v in all::<VmaRecord<'_>>(image) {
+        areas = areas.saturating_add(1);
+        bytes = bytes.saturating_add(v.end.saturating_sub(v.start));
+    }
+    let refusal = refusal(image);
+    let pending: Vec<String> = all::<PendingRecord<'_>>(image)
+        .map(|p| names::signal(p.signo))
+        .collect();
+    let modules: Vec<Value> = all::<SectionRecord<'_>>(image)
+        .filter(|s| s.critical == 1 && !s.module.is_empty())
+        .map(|s| json::text(s.module))
+        .collect();
+    json!({
+        "pid": process.as_ref().map(|p| json::integer(p.tgid)),
+        "comm": process.as_ref().map(|p| json::text(p.comm)),
+        "program": process.as_ref().map(|p| json::text(p.exe)),
+        "threads": all::<TaskRecord<'_>>(image).count(),
+        "areas": json::integer(areas),
+        "mapped_bytes": json::integer(bytes),
+        "pages": json::integer(totals.pages),
+        "zero_pages": json::integer(totals.zero),
+        "stored_bytes": totals.stored.map(json::integer),
+        "descriptors": all::<DescriptorRecord>(image).count(),
+        "pending_signals": pending,
+        "frozen_ns": first::<StatsRecord>(image).map(|s| json::integer(s.frozen_ns)),
+        "edits": all::<EditRecord<'_>>(image).count(),
+        "modules": modules,
+        "restart": {"possible": refusal.is_none(), "reason": refusal},
+    })
 }

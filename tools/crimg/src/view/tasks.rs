@@ -1,94 +1,339 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! `show --threads`: every thread with its registers.
+//! `show --threads`: every thread with its registers, general and extended, and what it was doing.
 
 use crate::{
     error::Failure,
-    escape,
-    load::Image,
-    names, number,
+    escape, json, names, number,
     output::{self, Output},
-    view::all,
+    process::registers,
+    style, syscalls,
+    view::{first, tree::system_call, Show},
+    xsave::State,
 };
-use cr_format::{TaskRecord, REG_NAMES};
+use cr_format::{ImageRecord, TaskRecord, REG_NAMES};
+use serde_json::{json, Map, Value};
 
-/// `orig_rax` outside of a system call.
-const NO_CALL: u64 = u64::MAX;
-const ORIG_RAX: usize = 15;
 const RIP: usize = 16;
+const RFLAGS: usize = 18;
+/// Width of the labels.
+const LABEL: usize = 12;
 
 /// # Errors
 /// [`Failure::Write`].
-pub fn threads(image: &Image, out: &mut Output) -> Result<(), Failure> {
-    for (n, task) in all::<TaskRecord<'_>>(image).enumerate() {
+pub fn threads(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
+    let features = features(show);
+    for (n, task) in show.tasks().enumerate() {
         if n > 0 {
             out.line("")?;
         }
-        out.line(format_args!(
+        out.line(style::bold(&format!(
             "thread {} {}",
             task.tid,
             escape::text(task.comm)
-        ))?;
+        )))?;
         describe(&task, out)?;
-        registers(&task, out)?;
+        general(&task, out)?;
+        extended(&State::new(task.xstate, features), task.xstate.len(), out)?;
     }
     Ok(())
 }
 
+fn features(show: &Show<'_>) -> u64 {
+    first::<ImageRecord<'_>>(show.image).map_or(u64::MAX, |i| i.xfeatures)
+}
+
+fn field(label: &str, value: impl std::fmt::Display, out: &mut Output) -> Result<(), Failure> {
+    out.line(format_args!("  {label:<LABEL$} {value}"))
+}
+
 fn describe(task: &TaskRecord<'_>, out: &mut Output) -> Result<(), Failure> {
-    let reg = |i| task.regs.get(i).unwrap_or(0);
-    let call = match reg(ORIG_RAX) {
-        NO_CALL => String::new(),
-        call => format!(", system call {call}"),
-    };
-    let restart = match names::restart_kind(task.restart_kind) {
-        "" => String::new(),
-        kind => format!(", {kind}"),
-    };
-    out.field("  at", format_args!("{:#018x}{call}{restart}", reg(RIP)))?;
-    let mut scheduling = format!("{}, nice {}", names::policy(task.policy), task.nice);
+    let regs = registers(task);
+    let reg = |i: usize| regs.get(i).copied().unwrap_or(0);
+    field("at", format_args!("{:#018x}", reg(RIP)), out)?;
+    if let Some(call) = system_call(task) {
+        field("in", syscalls::call(call, &regs), out)?;
+        let kind = names::restart_kind(task.restart_kind);
+        if !kind.is_empty() {
+            let expiry = match task.restart_expiry_ns {
+                0 => String::new(),
+                ns => format!(", until {ns} ns of its clock"),
+            };
+            field("restart", format_args!("{kind}{expiry}"), out)?;
+        }
+    }
+    field("scheduling", scheduling(task), out)?;
+    if task.rseq_registered == 1 {
+        field(
+            "rseq",
+            format_args!(
+                "{:#x}, {} bytes, signature {:#x}",
+                task.rseq_ptr, task.rseq_len, task.rseq_sig
+            ),
+            out,
+        )?;
+    }
+    if task.robust_list != 0 {
+        field("robust list", format_args!("{:#x}", task.robust_list), out)?;
+    }
+    if task.clear_child_tid != 0 {
+        field(
+            "clear tid",
+            format_args!("{:#x}", task.clear_child_tid),
+            out,
+        )?;
+    }
+    let mut others = Vec::new();
+    if task.pdeath_signal != 0 {
+        others.push(format!(
+            "{} when its parent dies",
+            names::signal(task.pdeath_signal)
+        ));
+    }
+    if task.no_new_privs == 1 {
+        others.push("no_new_privs".to_owned());
+    }
+    if task.tsc_mode == 2 {
+        others.push("no RDTSC".to_owned());
+    }
+    if task.speculation != 0 {
+        others.push(format!("speculation control {:#x}", task.speculation));
+    }
+    if !others.is_empty() {
+        field("others", others.join(", "), out)?;
+    }
+    Ok(())
+}
+
+fn scheduling(task: &TaskRecord<'_>) -> String {
+    let mut text = format!("{}, nice {}", names::policy(task.policy), task.nice);
     if task.rt_priority != 0 {
-        scheduling += &format!(", priority {}", task.rt_priority);
+        text += &format!(", priority {}", task.rt_priority);
+    }
+    if task.sched_runtime | task.sched_deadline | task.sched_period != 0 {
+        text += &format!(
+            ", runtime {} deadline {} period {}",
+            number::span(task.sched_runtime),
+            number::span(task.sched_deadline),
+            number::span(task.sched_period)
+        );
+    }
+    let ioprio = names::ioprio(task.ioprio);
+    if !ioprio.is_empty() {
+        text += &format!(", I/O {ioprio}");
     }
     let pinned = if task.pinned == 1 {
         "pinned to"
     } else {
         "allowed on"
     };
-    out.field(
-        "  scheduling",
-        format_args!("{scheduling}, {pinned} CPU {}", names::cpus(task.affinity)),
-    )?;
-    let features = task
-        .xstate
-        .get(512..520)
-        .map_or(0, |b| b.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)));
-    let size = number::size(task.xstate.len() as u64);
-    out.field(
-        "  fpu",
-        format_args!("{size}, features in use {features:#x}"),
-    )?;
-    if task.rseq_registered == 1 {
-        out.field(
-            "  rseq",
-            format_args!("{:#x}, {} bytes", task.rseq_ptr, task.rseq_len),
-        )?;
+    text + &format!(
+        ", {pinned} CPU {}, timer slack {}",
+        names::cpus(task.affinity),
+        number::span(task.timerslack_ns)
+    )
+}
+
+/// As many columns of `cells` as the terminal is wide, `most` at most.
+fn columns(cells: &[String], most: usize, out: &mut Output) -> Result<(), Failure> {
+    let wide = cells.iter().map(String::len).max().unwrap_or(0);
+    let room = output::width().map_or(usize::MAX, usize::from);
+    let n = room
+        .checked_div(wide.saturating_add(2))
+        .unwrap_or(most)
+        .clamp(1, most.max(1));
+    for row in cells.chunks(n) {
+        let row: Vec<String> = row.iter().map(|c| format!("{c:<wide$}")).collect();
+        out.line(format_args!("  {}", row.join("  ").trim_end()))?;
     }
     Ok(())
 }
 
-/// Width of a column of registers.
-const COLUMN: u16 = 29;
-
-/// As many columns as the terminal is wide, four at most.
-fn registers(task: &TaskRecord<'_>, out: &mut Output) -> Result<(), Failure> {
-    let columns = output::width().map_or(4, |w| (w / COLUMN).clamp(1, 4));
+fn general(task: &TaskRecord<'_>, out: &mut Output) -> Result<(), Failure> {
+    let regs = registers(task);
     let cells: Vec<String> = REG_NAMES
         .iter()
-        .zip(task.regs.iter())
+        .zip(regs)
         .map(|(name, value)| format!("{name:<8} {value:#018x}"))
         .collect();
-    for row in cells.chunks(columns.into()) {
-        out.line(format_args!("  {}", row.join("  ")))?;
+    columns(&cells, 4, out)?;
+    let flags = regs.get(RFLAGS).copied().unwrap_or(0);
+    field("flags", names::rflags(flags).join(" "), out)
+}
+
+fn extended(state: &State, len: usize, out: &mut Output) -> Result<(), Failure> {
+    field(
+        "extended",
+        format_args!(
+            "{}, in use: {}",
+            number::size(len as u64),
+            names::xfeatures(state.in_use)
+        ),
+        out,
+    )?;
+    let l = &state.legacy;
+    if !state.st.is_empty() {
+        field(
+            "x87",
+            format_args!(
+                "fcw {:#06x} fsw {:#06x} ftw {:#04x} fop {:#06x} fip {:#x} fdp {:#x}",
+                l.fcw, l.fsw, l.ftw, l.fop, l.fip, l.fdp
+            ),
+            out,
+        )?;
+        let cells: Vec<String> = state
+            .st
+            .iter()
+            .enumerate()
+            .map(|(n, r)| format!("st{n} {}", reversed(r)))
+            .collect();
+        columns(&cells, 4, out)?;
+    }
+    if !state.vectors.is_empty() {
+        field("mxcsr", format_args!("{:#010x}", l.mxcsr), out)?;
+        let name = state.vector_name();
+        let cells: Vec<String> = state
+            .vectors
+            .iter()
+            .enumerate()
+            .map(|(n, r)| format!("{:<6} {}", format!("{name}{n}"), reversed(r)))
+            .collect();
+        let most = if name == "xmm" { 2 } else { 1 };
+        columns(&cells, most, out)?;
+    }
+    if !state.masks.is_empty() {
+        let cells: Vec<String> = state
+            .masks
+            .iter()
+            .enumerate()
+            .map(|(n, k)| format!("k{n} {k:#018x}"))
+            .collect();
+        columns(&cells, 4, out)?;
+    }
+    if let Some(pkru) = state.pkru {
+        field("pkru", format_args!("{pkru:#010x}"), out)?;
+    }
+    if !state.others.is_empty() {
+        field("not decoded", state.others.join(" "), out)?;
     }
     Ok(())
+}
+
+/// A register as one number: most significant byte first.
+fn reversed(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().rev().map(|b| format!("{b:02x}")).collect();
+    format!("0x{digits}")
+}
+
+/// Member `threads`.
+pub fn json(show: &Show<'_>) -> Vec<Value> {
+    let features = features(show);
+    show.tasks().map(|t| thread(&t, features)).collect()
+}
+
+fn thread(t: &TaskRecord<'_>, features: u64) -> Value {
+    let regs = registers(t);
+    let hex = |n: u64| Value::from(format!("{n:#x}"));
+    let named: Map<String, Value> = REG_NAMES
+        .iter()
+        .zip(regs)
+        .map(|(name, value)| ((*name).to_owned(), hex(value)))
+        .collect();
+    let call = system_call(t).map(|n| {
+        json!({
+            "number": json::integer(n),
+            "name": syscalls::name(n),
+            "text": syscalls::call(n, &regs),
+        })
+    });
+    let restart = match names::restart_kind(t.restart_kind) {
+        "" => Value::Null,
+        kind => json!({
+            "kind": json::integer(t.restart_kind),
+            "text": kind,
+            "expiry_ns": t.restart_expiry_ns.to_string(),
+            "arg": json::integer(t.restart_arg),
+        }),
+    };
+    let rseq = (t.rseq_registered == 1).then(|| {
+        json!({
+            "address": hex(t.rseq_ptr),
+            "bytes": json::integer(t.rseq_len),
+            "signature": hex(t.rseq_sig),
+        })
+    });
+    json!({
+        "tid": json::integer(t.tid),
+        "comm": json::text(t.comm),
+        "registers": named,
+        "rflags": names::rflags(regs.get(RFLAGS).copied().unwrap_or(0)),
+        "system_call": call,
+        "restart": restart,
+        "scheduling": {
+            "policy": names::policy(t.policy),
+            "nice": t.nice,
+            "rt_priority": json::integer(t.rt_priority),
+            "runtime_ns": json::integer(t.sched_runtime),
+            "deadline_ns": json::integer(t.sched_deadline),
+            "period_ns": json::integer(t.sched_period),
+            "flags": hex(t.sched_flags),
+            "io_priority": names::ioprio(t.ioprio),
+            "cpus": names::cpus(t.affinity),
+            "pinned": t.pinned == 1,
+            "timer_slack_ns": json::integer(t.timerslack_ns),
+        },
+        "rseq": rseq,
+        "robust_list": hex(t.robust_list),
+        "clear_child_tid": hex(t.clear_child_tid),
+        "parent_death_signal": (t.pdeath_signal != 0).then(|| names::signal(t.pdeath_signal)),
+        "no_new_privs": t.no_new_privs == 1,
+        "extended": state(&State::new(t.xstate, features), t.xstate.len()),
+    })
+}
+
+fn state(s: &State, len: usize) -> Value {
+    let l = &s.legacy;
+    let list = |of: Vec<String>| Value::from(of);
+    let in_use: Vec<String> = (0..64)
+        .filter(|b| s.in_use & (1_u64 << b) != 0)
+        .map(crate::xsave::name)
+        .collect();
+    let mut value = json!({
+        "bytes": len,
+        "in_use": in_use,
+        "not_decoded": s.others,
+    });
+    let Some(m) = value.as_object_mut() else {
+        return value;
+    };
+    if !s.st.is_empty() {
+        m.insert(
+            "x87".into(),
+            json!({
+                "fcw": format!("{:#x}", l.fcw),
+                "fsw": format!("{:#x}", l.fsw),
+                "ftw": format!("{:#x}", l.ftw),
+                "fop": format!("{:#x}", l.fop),
+                "fip": format!("{:#x}", l.fip),
+                "fdp": format!("{:#x}", l.fdp),
+                "st": list(s.st.iter().map(|r| reversed(r)).collect()),
+            }),
+        );
+    }
+    if !s.vectors.is_empty() {
+        m.insert("mxcsr".into(), format!("{:#x}", l.mxcsr).into());
+        m.insert(
+            s.vector_name().into(),
+            list(s.vectors.iter().map(|r| reversed(r)).collect()),
+        );
+    }
+    if !s.masks.is_empty() {
+        m.insert(
+            "k".into(),
+            list(s.masks.iter().map(|k| format!("{k:#x}")).collect()),
+        );
+    }
+    if let Some(pkru) = s.pkru {
+        m.insert("pkru".into(), format!("{pkru:#x}").into());
+    }
+    value
 }

@@ -3,12 +3,14 @@
 
 use crate::{
     error::Failure,
+    json,
     load::Image,
     names, number,
     output::{print, table, Output},
-    view::{all, timerfd::expires},
+    view::{all, first, timerfd::expires},
 };
-use cr_format::{ItimerRecord, TimerRecord, SIGEV_NONE, SIGEV_THREAD_ID};
+use cr_format::{ItimerRecord, TimerRecord, TimerfdRecord, SIGEV_NONE, SIGEV_THREAD_ID};
+use serde_json::{json, Value};
 
 /// # Errors
 /// [`Failure::Write`].
@@ -47,4 +49,69 @@ pub fn section(image: &Image, out: &mut Output) -> Result<(), Failure> {
         ]);
     }
     print(&rows, out)
+}
+
+/// `show --timers`: those of the process, and those that are descriptors.
+///
+/// # Errors
+/// [`Failure::Write`].
+pub fn all_timers(image: &Image, out: &mut Output) -> Result<(), Failure> {
+    let own = first::<ItimerRecord>(image).is_some() || first::<TimerRecord>(image).is_some();
+    let fds = first::<TimerfdRecord>(image).is_some();
+    if own {
+        section(image, out)?;
+    }
+    if own && fds {
+        out.line("")?;
+    }
+    if fds {
+        super::timerfd::section(image, out)?;
+    }
+    if !own && !fds {
+        out.line("no timers")?;
+    }
+    Ok(())
+}
+
+/// Member `timers`.
+pub fn json(image: &Image) -> Value {
+    let interval: Vec<Value> = all::<ItimerRecord>(image)
+        .map(|t| {
+            let name = match t.which {
+                0 => "ITIMER_REAL",
+                1 => "ITIMER_VIRTUAL",
+                _ => "ITIMER_PROF",
+            };
+            json!({
+                "name": name,
+                "value_ns": json::integer(t.value_ns),
+                "interval_ns": json::integer(t.interval_ns),
+            })
+        })
+        .collect();
+    let posix: Vec<Value> = all::<TimerRecord>(image)
+        .map(|t| {
+            json!({
+                "timer_id": json::integer(t.timer_id),
+                "clock": names::clock(t.clock),
+                "value_ns": json::integer(t.value_ns),
+                "interval_ns": json::integer(t.interval_ns),
+                "absolute": t.absolute != 0,
+                "signal": (t.notify != SIGEV_NONE).then(|| names::signal(t.signo)),
+                "tid": (t.notify == SIGEV_THREAD_ID).then(|| json::integer(t.tid)),
+            })
+        })
+        .collect();
+    let descriptors: Vec<Value> = all::<TimerfdRecord>(image)
+        .map(|t| {
+            json!({
+                "file": json::integer(t.file),
+                "clock": names::clock(t.clock),
+                "value_ns": json::integer(t.value_ns),
+                "interval_ns": json::integer(t.interval_ns),
+                "unread": json::integer(t.ticks),
+            })
+        })
+        .collect();
+    json!({"interval": interval, "posix": posix, "descriptors": descriptors})
 }
