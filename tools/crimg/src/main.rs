@@ -33,6 +33,7 @@ described in JSON.md and by `crimg schema --documents`.";
 
 #[derive(Subcommand)]
 enum Command {
+    Bt(cmd::bt::Args),
     Completions(cmd::completions::Args),
     Diff(cmd::diff::Args),
     Export(cmd::export::Args),
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     style::set(args.color);
     let mut out = output::Output::new();
     let result = match &args.command {
+        Command::Bt(args) => cmd::bt::run(args, &mut out),
         Command::Completions(args) => cmd::completions::run(args, Args::command(), &mut out),
         Command::Diff(args) => cmd::diff::run(args, &mut out),
         Command::Export(args) => cmd::export::run(args, &mut out),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! The sub-commands, one file each.
 
+pub mod bt;
 pub mod completions;
 pub mod diff;
 pub mod export;

@@ -106,22 +106,22 @@ impl Object {
         self.machine == EM_X86_64
     }
 
-    /// The address, as the file counts, of a byte of the file that is mapped.
-    pub fn address_of(&self, offset: u64) -> Option<u64> {
-        self.segments
-            .iter()
-            .filter(|s| s.kind == PT_LOAD)
-            .find_map(|s| {
-                // Whole pages are mapped, also what the segment leaves over of them.
-                let slack = s.offset & 0xfff;
-                let start = s.offset.checked_sub(slack)?;
-                let end = s
-                    .offset
-                    .checked_add(s.filesz)?
-                    .checked_next_multiple_of(4096)?;
-                (start <= offset && offset < end)
-                    .then(|| s.vaddr.wrapping_sub(slack).wrapping_add(offset - start))
-            })
+    /// The address, as the file counts, of a byte of the file that is mapped. Where two segments share a page
+    /// of the file, that of `code` or the other one.
+    pub fn address_of(&self, offset: u64, code: bool) -> Option<u64> {
+        let loads = || self.segments.iter().filter(|s| s.kind == PT_LOAD);
+        let find = |s: &Segment| {
+            // Whole pages are mapped, also what the segment leaves over of them.
+            let slack = s.offset & 0xfff;
+            let start = s.offset.checked_sub(slack)?;
+            let end = s.offset.checked_add(s.filesz)?;
+            let end = end.checked_next_multiple_of(4096)?;
+            let within = offset.checked_sub(start)?;
+            let address = s.vaddr.wrapping_sub(slack).wrapping_add(within);
+            (offset < end).then_some(address)
+        };
+        let fitting = loads().filter(|s| (s.flags & 1 != 0) == code);
+        fitting.chain(loads()).find_map(find)
     }
 
     /// The offset in the file of an address as the file counts.
