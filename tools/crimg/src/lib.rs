@@ -22,6 +22,7 @@ pub mod input;
 pub mod json;
 pub mod json_image;
 pub mod load;
+pub mod mem;
 pub mod memory;
 pub mod names;
 pub mod number;

@@ -21,7 +21,7 @@ struct Args {
 const EXIT_CODES: &str = "\
 Exit status:
   0  done; shown; sound; the same
-  1  the images differ (diff)
+  1  the images differ (diff); nothing was found (mem)
   2  used wrongly: options that do not fit together or to the image
   3  the image, or what was to be made one, is malformed: damaged or against a rule of the format
   4  the image is newer than this crimg, or over its limits
@@ -40,6 +40,7 @@ enum Command {
     Import(cmd::import::Args),
     Join(cmd::join::Args),
     Man(cmd::man::Args),
+    Mem(cmd::mem::Args),
     Patch(Box<cmd::patch::Args>),
     Redact(cmd::redact::Args),
     Repack(cmd::repack::Args),
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Export(args) => cmd::export::run(args, &mut out),
         Command::Import(args) => cmd::import::run(args, &mut out),
         Command::Join(args) => cmd::join::run(args, &mut out),
+        Command::Mem(args) => cmd::mem::run(args, &mut out),
         Command::Patch(args) => cmd::patch::run(args, &mut out),
         Command::Man(args) => cmd::man::run(args, Args::command(), &mut out),
         Command::Redact(args) => cmd::redact::run(args, &mut out),

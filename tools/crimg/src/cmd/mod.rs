@@ -8,6 +8,7 @@ pub mod export;
 pub mod import;
 pub mod join;
 pub mod man;
+pub mod mem;
 pub mod patch;
 pub mod redact;
 pub mod repack;

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! `crimg mem hex`.
+
+use super::{
+    hexdump::Hexdump,
+    pieces::Pieces,
+    place, run,
+    select::{nothing, Part, Select},
+    stream::Stream,
+};
+use crate::{
+    error::{Failure, Outcome},
+    escape,
+    file::ZERO_PAGE,
+    memory::{Content, Memory, Span},
+    number,
+    output::Output,
+};
+use cr_format::limits::PAGE;
+use serde_json::{Map, Value};
+
+/// Bytes for an address without an end.
+const LEN: u64 = 256;
+/// Bytes whose origin is asked for at a time.
+const STRETCH: u64 = 64 << 20;
+
+/// Print memory as a hexdump.
+///
+/// ADDR alone prints 256 bytes. Rows are those of `hexdump -C`, with the address in the process; equal ones are
+/// folded into `*`. What is not in the image is one line that says why. Exit status: 0 printed · 1 none of it is
+/// in the image · 2 used wrongly · 3 to 6 as for all commands.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The image.
+    pub image: String,
+    /// Print all rows, also equal ones.
+    #[arg(short = 'v', long)]
+    pub no_fold: bool,
+    /// Print JSON: one document, 4096 bytes or one stretch of zeros per line.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub select: Select,
+}
+
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
+    if args.select.is_all() {
+        return Err(Failure::Usage {
+            message: "which memory is to be printed?".to_owned(),
+            remedy: "Give --at ADDR,LEN or --vma NAME.".to_owned(),
+        });
+    }
+    let (file, damage) = run::open("mem hex", &args.image)?;
+    let memory = Memory::new(&file, args.select.sysroot.clone());
+    let parts = args.select.parts(&memory, Some(LEN))?;
+    if parts.is_empty() {
+        nothing("mem hex", &memory);
+    }
+    let mut any = false;
+    let mut stream = None;
+    if args.json {
+        stream = Some(Stream::begin(out, &file.image.name, "mem hex", "memory")?);
+    }
+    let mut to = To {
+        memory: &memory,
+        dump: Hexdump::new(!args.no_fold),
+        stream,
+    };
+    for part in &parts {
+        let mut at = part.start;
+        while at < part.end {
+            let end = part.end.min(at.saturating_add(STRETCH));
+            for span in memory.spans(at, end)? {
+                any |= to.span(&span, &args.select, out)?;
+            }
+            at = end;
+        }
+    }
+    to.dump.end(out)?;
+    if let Some(stream) = to.stream {
+        stream.end(out, Map::new())?;
+    }
+    Ok(run::verdict(any, damage))
+}
+
+struct To<'m, 'f> {
+    memory: &'m Memory<'f>,
+    dump: Hexdump,
+    stream: Option<Stream>,
+}
+
+impl To<'_, '_> {
+    /// Prints a stretch; says whether there was a byte to print.
+    fn span(&mut self, span: &Span, select: &Select, out: &mut Output) -> Result<bool, Failure> {
+        match span.content {
+            Content::Zero if !select.stored_only => {
+                self.zeros(span.start, span.end, out)?;
+                Ok(true)
+            }
+            Content::Stored => self.bytes(span, select, out),
+            Content::File if select.sysroot.is_some() => self.bytes(span, select, out),
+            _ => {
+                self.missing(span, out)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn bytes(&mut self, span: &Span, select: &Select, out: &mut Output) -> Result<bool, Failure> {
+        let part = Part {
+            start: span.start,
+            end: span.end,
+        };
+        let files = select.sysroot.is_some();
+        let pieces = Pieces::new(self.memory, &[part], true, files, !select.no_check)?;
+        let mut at = span.start;
+        for job in 0..pieces.jobs() {
+            let loaded = pieces.load(job)?;
+            for segment in &loaded.segments {
+                self.missing(
+                    &Span {
+                        start: at,
+                        end: segment.start,
+                        ..*span
+                    },
+                    out,
+                )?;
+                let hay = loaded.hay(segment).unwrap_or(&[]);
+                match &mut self.stream {
+                    None => self.dump.bytes(out, segment.start, hay)?,
+                    Some(stream) => {
+                        let mut from = segment.start;
+                        for page in hay.chunks(ZERO_PAGE.len()) {
+                            let mut m = place::members(self.memory, from);
+                            m.insert("bytes".into(), number::hex(page).into());
+                            stream.element(out, m)?;
+                            from = from.saturating_add(page.len() as u64);
+                        }
+                    }
+                }
+                at = segment.start.saturating_add(segment.len);
+            }
+            pieces.recycle(loaded);
+        }
+        self.missing(&Span { start: at, ..*span }, out)?;
+        Ok(at > span.start)
+    }
+
+    fn zeros(&mut self, start: u64, end: u64, out: &mut Output) -> Result<(), Failure> {
+        match &mut self.stream {
+            None if self.dump.fold => self.dump.zeros(out, start, end.saturating_sub(start)),
+            None => {
+                let mut at = start;
+                while at < end {
+                    let n = end.saturating_sub(at).min(PAGE);
+                    // CAST: at most 4096.
+                    self.dump
+                        .bytes(out, at, ZERO_PAGE.get(..n as usize).unwrap_or(&ZERO_PAGE))?;
+                    at = at.saturating_add(n);
+                }
+                Ok(())
+            }
+            Some(stream) => stream.element(out, stretch(self.memory, start, end, "zero")),
+        }
+    }
+
+    fn missing(&mut self, span: &Span, out: &mut Output) -> Result<(), Failure> {
+        if span.start >= span.end {
+            return Ok(());
+        }
+        let word = match span.content {
+            Content::File => "file",
+            Content::Parent => "parent",
+            Content::Zero => "zero",
+            Content::Stored | Content::Absent => "absent",
+        };
+        if let Some(stream) = &mut self.stream {
+            return stream.element(out, stretch(self.memory, span.start, span.end, word));
+        }
+        self.dump.end(out)?;
+        out.line(format_args!(
+            "{}-{}  {}",
+            place::address(span.start),
+            place::address(span.end),
+            why(self.memory, span)
+        ))
+    }
+}
+
+fn stretch(memory: &Memory<'_>, start: u64, end: u64, content: &str) -> Map<String, Value> {
+    let mut m = place::members(memory, start);
+    m.insert("end".into(), format!("{end:#x}").into());
+    m.insert("content".into(), content.into());
+    m
+}
+
+/// Why bytes are not there, for people.
+pub fn why(memory: &Memory<'_>, span: &Span) -> String {
+    let area = memory.area_at(span.start);
+    match (span.content, area) {
+        (Content::File, Some(area)) => format!(
+            "not in the image: mapped from {} (--sysroot DIR reads it)",
+            escape::text(area.path.as_deref().unwrap_or(&area.name))
+        ),
+        (Content::Parent, _) => "in the parent image".to_owned(),
+        (Content::Zero, _) => "zero".to_owned(),
+        (_, Some(area)) => format!(
+            "not in the image: {} has no contents there",
+            place::name(area)
+        ),
+        (_, None) => "not mapped".to_owned(),
+    }
+}
