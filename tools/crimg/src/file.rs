@@ -139,6 +139,16 @@ impl ImageFile {
             image: path.to_owned(),
             error,
         };
+        let not_regular = || Failure::Usage {
+            message: format!(
+                "{}: this needs an image in a regular file",
+                crate::escape::text(path.as_bytes())
+            ),
+            remedy: "Write the stream to a file first.".to_owned(),
+        };
+        if path == "-" {
+            return Err(not_regular());
+        }
         let file = File::open(path).map_err(fail)?;
         let meta = file.metadata().map_err(fail)?;
         if meta.is_dir() {
@@ -147,14 +157,8 @@ impl ImageFile {
                 "it is a directory",
             )));
         }
-        if path == "-" || !meta.is_file() {
-            return Err(Failure::Usage {
-                message: format!(
-                    "{}: this needs an image in a regular file",
-                    crate::escape::text(path.as_bytes())
-                ),
-                remedy: "Write the stream to a file first.".to_owned(),
-            });
+        if !meta.is_file() {
+            return Err(not_regular());
         }
         let mut this = Self {
             image: Image {
