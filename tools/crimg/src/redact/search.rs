@@ -6,8 +6,8 @@ use crate::error::Failure;
 use memchr::memmem::Finder;
 use regex_automata::{meta::Regex, util::syntax};
 
-/// Bytes of earlier data that are searched again with the next: longer texts that reach from one piece
-/// of memory into the next may be found in parts only.
+/// Bytes of earlier data that are searched again with the next, at least: a longer match of an expression
+/// that reaches from one piece of memory into the next may be found in parts only.
 pub const OVERLAP: usize = 64 << 10;
 
 /// What is searched for.
@@ -62,6 +62,12 @@ impl Search {
     /// Finds nothing that has this byte: the fill of a redaction, which some expressions match as well.
     pub fn ignore(&mut self, fill: u8) {
         self.ignore = Some(fill);
+    }
+
+    /// Bytes that are searched again with what follows them: no given text is longer.
+    fn overlap(&self) -> usize {
+        let longest = self.literals.iter().map(|f| f.needle().len()).max();
+        longest.unwrap_or(0).max(OVERLAP)
     }
 
     /// Is there nothing to search for?
@@ -152,13 +158,15 @@ impl<'s> Stretch<'s> {
             self.base = at;
         }
         self.bytes.extend_from_slice(bytes);
-        if self.bytes.len() < (1 << 20) {
+        let overlap = self.search.overlap();
+        if self.bytes.len() < overlap.saturating_mul(2).max(1 << 20) {
             return;
         }
         let open = self.search.find(&self.bytes, self.base, &mut self.found);
         // What may go on is searched again together with what follows, within reason.
-        let longest = self.bytes.len().saturating_sub(8 * OVERLAP);
-        let keep = self.bytes.len().saturating_sub(OVERLAP).min(open);
+        let longest = overlap.max(8 * OVERLAP);
+        let longest = self.bytes.len().saturating_sub(longest);
+        let keep = self.bytes.len().saturating_sub(overlap).min(open);
         let keep = keep.max(longest);
         self.bytes.drain(..keep);
         self.base = self.base.saturating_add(keep as u64);
@@ -213,6 +221,24 @@ mod tests {
             "{remedy}"
         );
         assert!(s.pattern("a*").is_err());
+    }
+
+    #[test]
+    fn a_long_text_is_found_across_borders() {
+        let long: Vec<u8> = (0..700_000_u32).map(|n| (n % 241) as u8).collect();
+        let mut s = Search::default();
+        s.literal(&long);
+        let mut text = vec![0xff; 4 << 20];
+        let at = (1 << 20) + 500_000;
+        text[at..at + long.len()].copy_from_slice(&long);
+        let mut stretch = Stretch::new(&s);
+        for (n, piece) in text.chunks(4096).enumerate() {
+            stretch.push((n * 4096) as u64, piece);
+        }
+        stretch.end();
+        stretch.found.tidy();
+        let found: Vec<_> = stretch.found.iter().collect();
+        assert_eq!(found, [(at as u64, (at + long.len()) as u64)]);
     }
 
     #[test]
