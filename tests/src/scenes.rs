@@ -42,7 +42,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         runs: &[Run {
             group: "state",
-            words: &["tasks", "signals", "creds", "limits"],
+            words: &["tasks", "signals", "creds", "limits", "patch"],
         }],
         keeps_disk: false,
     },

@@ -259,6 +259,7 @@ fn refused(args: &Args, errors: &[EditError], out: &mut Output) -> Result<Failur
     if args.json {
         out.json(&json!({
             "crimg_schema": json::SCHEMA,
+            "command": "patch",
             "image": escape_name(&args.image),
             "errors": errors,
         }))?;
@@ -293,6 +294,7 @@ fn escape_name(name: &str) -> Value {
 fn document(args: &Args, edits: &[Edit], plan: &Plan<'_>) -> Value {
     json!({
         "crimg_schema": json::SCHEMA,
+            "command": "patch",
         "image": escape_name(&args.image),
         "dry_run": args.dry_run,
         "edits": edits.iter().map(|e| &e.text).collect::<Vec<_>>(),
@@ -391,6 +393,7 @@ fn go_back(args: &Args, undo: &str, out: &mut Output) -> Result<Outcome, Failure
     if args.json {
         out.json(&json!({
             "crimg_schema": json::SCHEMA,
+            "command": "patch",
             "image": escape_name(&args.image),
             "undone": { "image": escape_name(image), "bytes": bytes },
         }))?;

@@ -48,6 +48,7 @@ macro_rules! documents {
 documents!(
     "diff",
     "join",
+    "patch",
     "redact",
     "repack",
     "schema",

@@ -6,8 +6,8 @@ use super::draft::{PAGE, PAGE_LEN};
 use crate::{
     error::Failure,
     file::{ImageFile, PageData, ZERO_PAGE},
-    load::crc,
     memory::Memory,
+    repack::codec::{Packer, DEFAULT_LEVEL},
     rewrite::{NewChunk, NewData, PageAction},
 };
 use cr_format::{
@@ -15,14 +15,9 @@ use cr_format::{
     index::IndexEntry,
     limits,
     runs::{Run, RunKind},
-    writer::padded,
-    zstd::check_frame,
     MEMORY,
 };
 use std::{cell::RefCell, collections::BTreeMap};
-
-/// Level of compression for a chunk that was compressed.
-const LEVEL: i32 = 3;
 
 /// Pages by where they are stored.
 pub type Pages = BTreeMap<u64, Box<[u8; PAGE_LEN]>>;
@@ -34,6 +29,7 @@ pub struct Writer<'f> {
     /// First address of each chunk of memory.
     keys: Vec<u64>,
     pages: Pages,
+    packer: RefCell<Option<Packer>>,
 }
 
 impl<'f> Writer<'f> {
@@ -44,6 +40,7 @@ impl<'f> Writer<'f> {
             areas: memory.areas().iter().map(|a| (a.start, a.end)).collect(),
             keys: memory.chunks().iter().map(|c| c.key).collect(),
             pages,
+            packer: RefCell::default(),
         }
     }
 
@@ -70,11 +67,13 @@ impl<'f> Writer<'f> {
             return Ok(PageAction::Keep);
         }
         let data = self.file.page_data(entry)?;
-        let zstd = entry.codec == CODEC_ZSTD;
+        let mut packer = self.packer.borrow_mut();
+        let packer = (entry.codec == CODEC_ZSTD)
+            .then(|| packer.get_or_insert_with(|| Packer::new(DEFAULT_LEVEL)));
         let new: Vec<(u64, &[u8; PAGE_LEN])> = new.map(|(at, page)| (*at, &**page)).collect();
         let mut chunks = Chunks::new(&data, &self.areas);
         chunks.merge(&new);
-        Ok(PageAction::Replace(chunks.finish(entry, zstd)))
+        Ok(PageAction::Replace(chunks.finish(entry, packer)))
     }
 }
 
@@ -210,18 +209,15 @@ impl<'d> Chunks<'d> {
         self.stored.clear();
     }
 
-    fn finish(mut self, entry: &IndexEntry, zstd: bool) -> Vec<NewChunk> {
+    fn finish(mut self, entry: &IndexEntry, mut packer: Option<&mut Packer>) -> Vec<NewChunk> {
         self.flush();
         let chunk = |(runs, bytes): (Vec<Run>, Vec<u8>)| NewChunk {
             section: entry.section,
             owner: entry.owner,
             critical: true,
             runs,
-            data: match zstd.then(|| compress(&bytes)).flatten() {
-                Some(frame) => NewData::Zstd {
-                    frame,
-                    raw_crc: crc(0, &bytes),
-                },
+            data: match &mut packer {
+                Some(packer) => packer.pack(bytes),
                 None => NewData::Raw(bytes),
             },
         };
@@ -245,41 +241,6 @@ fn place_of(data: &PageData, address: u64) -> Option<usize> {
         before = before.checked_add(run.stored_bytes())?;
     }
     None
-}
-
-/// A frame as the format wants it, if it saves a page.
-fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
-    use zstd::{bulk::Compressor, zstd_safe::CParameter};
-    thread_local! {
-        static CONTEXT: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
-    }
-    CONTEXT.with_borrow_mut(|context| {
-        if context.is_none() {
-            let mut new = Compressor::new(LEVEL).ok()?;
-            for parameter in [
-                // The window of the largest chunk, so that each is a single segment (ZSTD-3).
-                CParameter::WindowLog(20),
-                CParameter::ContentSizeFlag(true),
-                CParameter::ChecksumFlag(false),
-                CParameter::DictIdFlag(false),
-            ] {
-                new.set_parameter(parameter).ok()?;
-            }
-            *context = Some(new);
-        }
-        let frame = context.as_mut()?.compress(bytes).ok()?;
-        let (frame_len, raw_len) = (
-            u32::try_from(frame.len()).ok()?,
-            u32::try_from(bytes.len()).ok()?,
-        );
-        if padded(frame_len) >= raw_len {
-            return None;
-        }
-        let mut stored = frame.clone();
-        stored.resize(padded(frame_len) as usize, 0);
-        check_frame(&stored, frame_len, raw_len).ok()?;
-        Some(frame)
-    })
 }
 
 #[cfg(test)]
@@ -413,22 +374,5 @@ mod tests {
         let mut runs = vec![Run::data(A, 1)];
         runs.extend((0..167).map(|n| Run::duplicate(A + 0x20000 + n * 0x10000, 9, A)));
         check(runs, &[A, A + 0x24000, A + 0x20000 + 166 * 0x10000]);
-    }
-
-    #[test]
-    fn what_is_compressed_is_a_frame_of_the_format() {
-        let bytes: Vec<u8> = (0..256).flat_map(fill).collect();
-        assert!(compress(&bytes).is_some_and(|f| f.len() < 4096));
-        assert!(compress(&bytes[..4096]).is_none());
-        let mut x = 1_u64;
-        let noise: Vec<u8> = (0..1 << 20)
-            .map(|_| {
-                x = x
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
-                (x >> 56) as u8
-            })
-            .collect();
-        assert!(compress(&noise).is_none());
     }
 }
