@@ -82,6 +82,12 @@ pub enum Failure {
         message: String,
         remedy: String,
     },
+    /// A file that is no image cannot be taken by this program, though nothing is wrong with it.
+    Unsupported {
+        file: String,
+        message: String,
+        remedy: String,
+    },
     /// Reading the image failed.
     Read { image: String, error: io::Error },
     /// Writing a file failed.
@@ -103,6 +109,7 @@ impl Failure {
             Self::Usage { .. } => 2,
             Self::Defect { error, .. } => return Outcome::of(&error.kind).exit_code(),
             Self::Malformed { .. } => 3,
+            Self::Unsupported { .. } => 4,
             Self::Read { .. } | Self::Output { .. } | Self::Write(_) => 6,
         })
     }
@@ -130,6 +137,15 @@ impl fmt::Display for Failure {
                 escape::text(place.as_bytes()),
                 // Serializers' messages quote what they found.
                 escape::text(message.as_bytes()),
+            ),
+            Self::Unsupported {
+                file,
+                message,
+                remedy,
+            } => write!(
+                f,
+                "{}: {message}\n  {remedy}",
+                escape::text(file.as_bytes())
             ),
             Self::Output { path, error } => write!(
                 f,

@@ -2,6 +2,7 @@
 //! `crimg import`: an image from the form of other programs.
 
 use crate::{
+    core_file::import_args,
     error::{Failure, Outcome},
     json_image,
     output::Output,
@@ -16,6 +17,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Core(import_args::Args),
     Json(json_image::import::Args),
 }
 
@@ -23,6 +25,7 @@ enum What {
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     match &args.what {
+        What::Core(args) => import_args::run(args, out),
         What::Json(args) => json_image::import::run(args, out),
     }
 }

@@ -2,17 +2,24 @@
 //! ELF cores: made from an image for debuggers, and read into an image.
 //!
 //! A core is an ELF file of type `ET_CORE`: program headers, notes with what is known about process and
-//! threads, and the memory areas. [`export`] writes one as the kernel and gcore do; [`mod@import`] reads those
+//! threads, and the memory areas. [`export()`] writes one as the kernel and gcore do; [`import()`] reads those
 //! of all three. Structures: `elf(5)`, `core(5)`, `include/uapi/linux/elf.h`, `include/linux/elfcore.h`.
 
+mod areas;
+mod arguments;
 mod export;
+mod import;
+pub mod import_args;
 mod layout;
 mod notes;
 mod plan;
+mod read;
+mod records;
 mod registers;
 mod sink;
 
 pub use export::{export, Exported, Options};
+pub use import::{import, Imported};
 pub use sink::Sink;
 
 /// `NT_PRSTATUS`: ids, signals and general registers of a thread; begins its notes.

@@ -3,9 +3,7 @@
 
 use super::{Object, Source};
 use crate::memory::{Area, Memory};
-use cr_format::{
-    records_of, validate::MetaSet, MappedFileRecord, MEMORY, PROT_EXEC, VMA_FILE, VMA_SPECIAL,
-};
+use cr_format::{records_of, validate::MetaSet, MappedFileRecord, MEMORY, PROT_EXEC, VMA_FILE};
 use std::collections::BTreeMap;
 
 /// Most bytes of a module that are read from memory of the process.
@@ -61,7 +59,7 @@ pub fn modules(memory: &Memory<'_>) -> Vec<Module> {
     // The last module of each file.
     let mut last: BTreeMap<(u64, u64), usize> = BTreeMap::new();
     for area in memory.areas() {
-        let vdso = area.kind == VMA_SPECIAL && area.name == b"[vdso]";
+        let vdso = area.kind != VMA_FILE && area.name == b"[vdso]";
         if area.kind != VMA_FILE && !vdso {
             continue;
         }

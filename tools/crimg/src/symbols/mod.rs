@@ -18,9 +18,7 @@ use crate::{
     number,
     process::Process,
 };
-use cr_format::{
-    records_of, validate::MetaSet, MappedFileRecord, MEMORY, PROT_EXEC, VMA_FILE, VMA_SPECIAL,
-};
+use cr_format::{records_of, validate::MetaSet, MappedFileRecord, MEMORY, PROT_EXEC, VMA_FILE};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -89,7 +87,7 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
     /// Program or library at an address, and the difference between addresses in the process and in the file.
     pub fn binary(&self, address: u64) -> Option<(Rc<Binary<'m>>, u64)> {
         let area = self.memory.area_at(address)?;
-        let special = area.kind == VMA_SPECIAL;
+        let special = is_vdso(area);
         if area.kind != VMA_FILE && !special {
             return None;
         }
@@ -117,7 +115,7 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
     /// Path of the file at an address, or `[vdso]`. Bytes of the image: escape them.
     pub fn module(&self, address: u64) -> Option<Vec<u8>> {
         let area = self.memory.area_at(address)?;
-        (area.kind == VMA_FILE || area.kind == VMA_SPECIAL).then(|| area.name.clone())
+        (area.kind == VMA_FILE || is_vdso(area)).then(|| area.name.clone())
     }
 
     /// The functions at an address, the innermost first; empty if nothing is known.
@@ -153,7 +151,7 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
     }
 
     fn open(&self, area: &Area) -> Option<Binary<'m>> {
-        if area.kind == VMA_SPECIAL {
+        if is_vdso(area) {
             return self.vdso(area);
         }
         if let Some(binary) = self.open_file(area) {
@@ -168,7 +166,7 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
     }
 
     fn vdso(&self, area: &Area) -> Option<Binary<'m>> {
-        if area.name != b"[vdso]" || area.len() > 1 << 20 {
+        if area.len() > 1 << 20 {
             return None;
         }
         let mut bytes = vec![0; usize::try_from(area.len()).ok()?];
@@ -255,6 +253,11 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
         }
         Some(())
     }
+}
+
+/// In imported cores it is an area like others, with contents.
+fn is_vdso(area: &Area) -> bool {
+    area.kind != VMA_FILE && area.name == b"[vdso]"
 }
 
 fn regular(path: &Path) -> Option<File> {

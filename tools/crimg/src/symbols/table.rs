@@ -82,7 +82,10 @@ impl Table {
         let name = self.strings.get(usize::try_from(symbol.name).ok()?..)?;
         let name = name.get(..NAME_MAX).unwrap_or(name);
         let name = name.split(|b| *b == 0).next()?;
-        std::str::from_utf8(name).ok().filter(|n| !n.is_empty())
+        let name = std::str::from_utf8(name).ok().filter(|n| !n.is_empty())?;
+        // Without the version: `name@@GLIBC_2.17`.
+        let plain = name.split('@').next().filter(|n| !n.is_empty());
+        Some(plain.unwrap_or(name))
     }
 }
 
