@@ -194,10 +194,14 @@ fn images() -> Vec<(String, Vec<u8>)> {
 #[test]
 fn every_image_comes_back_byte_for_byte() {
     let folder = Folder::new();
+    let schema = include_str!("../schema/image.schema.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     for (name, image) in images() {
         let text = folder
             .export(&image, &Pages::Embed)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let document = serde_json::from_slice(&text).unwrap();
+        assert!(schema.is_valid(&document), "{name}");
         let (made, back) = folder
             .import(&text)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -430,7 +434,7 @@ fn without_pages_the_image_cannot_be_restarted() {
     let text = folder
         .export(&synth::process().bytes(), &Pages::None)
         .unwrap();
-    golden("json/process.json", &text);
+    golden("image/process.json", &text);
     let (made, _) = folder.import(&text).unwrap();
     assert_eq!(made, Made::Edited);
     let file = ImageFile::open(folder.path("made").to_str().unwrap()).unwrap();
@@ -747,7 +751,7 @@ fn the_commands_work_from_end_to_end() {
     assert!(std::fs::read(made).unwrap() == tool::image("compressed.ckpt"));
     let r = crimg(&["import", "json", "process.json", "-o", made, "--force"]);
     assert_eq!(r.code, 3, "{}", r.stderr);
-    golden("json/not-an-export.txt", r.stderr.as_bytes());
+    golden("image/not-an-export.txt", r.stderr.as_bytes());
     let r = crimg(&["import", "json", "missing", "-o", made, "--force"]);
     assert_eq!(r.code, 6);
     let r = crimg(&["export", "json", "process.show"]);
@@ -759,11 +763,11 @@ fn the_commands_work_from_end_to_end() {
 #[test]
 fn the_help_is_as_reviewed() {
     golden(
-        "json/export-help.txt",
+        "image/export-help.txt",
         crimg(&["export", "json", "--help"]).stdout.as_bytes(),
     );
     golden(
-        "json/import-help.txt",
+        "image/import-help.txt",
         crimg(&["import", "json", "--help"]).stdout.as_bytes(),
     );
 }

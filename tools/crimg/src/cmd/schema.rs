@@ -47,6 +47,8 @@ macro_rules! documents {
 
 documents!(
     "diff",
+    "image",
+    "import-json",
     "join",
     "patch",
     "redact",

@@ -387,14 +387,16 @@ fn side(file: &ImageFile) -> Value {
     let mut m = Map::new();
     m.insert("image".into(), json::text(image.name.as_bytes()));
     m.insert("bytes".into(), json::integer(file.len()));
-    if let Some(s) = &image.superblock {
-        m.insert("uuid".into(), number::uuid(&s.uuid).into());
-        m.insert("created".into(), number::time(s.created_ns).into());
-    }
-    if let Some(p) = crate::view::first::<cr_format::ProcessRecord<'_>>(image) {
-        m.insert("pid".into(), json::integer(p.tgid));
-        m.insert("comm".into(), json::text(p.comm));
-    }
+    let superblock = image.superblock.as_ref();
+    let uuid = superblock.map(|s| number::uuid(&s.uuid));
+    let created = superblock.map(|s| number::time(s.created_ns));
+    let process = crate::view::first::<cr_format::ProcessRecord<'_>>(image);
+    m.insert("uuid".into(), uuid.into());
+    m.insert("created".into(), created.into());
+    let pid = process.as_ref().map(|p| json::integer(p.tgid));
+    m.insert("pid".into(), pid.unwrap_or(Value::Null));
+    let comm = process.as_ref().map(|p| json::text(p.comm));
+    m.insert("comm".into(), comm.unwrap_or(Value::Null));
     m.insert("damaged".into(), (!image.damage.is_empty()).into());
     m.into()
 }

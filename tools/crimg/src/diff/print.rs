@@ -63,7 +63,7 @@ pub fn diff(diff: &Diff, out: &mut Output) -> Result<(), Failure> {
 fn sides(diff: &Diff, out: &mut Output) -> Result<(), Failure> {
     for (letter, side) in ["A", "B"].iter().zip(&diff.sides) {
         let text = |name: &str| {
-            let value = side.get(name)?;
+            let value = side.get(name).filter(|v| !v.is_null())?;
             Some(match value.as_str() {
                 Some(s) => crate::escape::text(s.as_bytes()),
                 None => value.to_string(),

@@ -92,6 +92,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         let bytes = std::fs::metadata(&args.output).map_or(0, |m| m.len());
         out.json(&serde_json::json!({
             "crimg_schema": json::SCHEMA,
+            "command": "import-json",
             "image": json::text(args.output.as_os_str().as_encoded_bytes()),
             "bytes": json::integer(bytes),
             "made": if identical { "identical" } else { "edited" },
