@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 
 /// Bytes for an address without an end.
 const LEN: u64 = 256;
-/// Bytes whose origin is asked for at a time.
-const STRETCH: u64 = 64 << 20;
+/// Bytes of a gap whose origin is asked for at a time.
+const STRETCH: u64 = 1 << 30;
 
 /// Print memory as a hexdump.
 ///
@@ -58,7 +58,6 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if parts.is_empty() {
         nothing("mem hex", &memory);
     }
-    let mut any = false;
     let mut stream = None;
     if args.json {
         stream = Some(Stream::begin(out, &file.image.name, "mem hex", "memory")?);
@@ -67,109 +66,117 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         memory: &memory,
         dump: Hexdump::new(!args.no_fold),
         stream,
+        zeros: (0, 0),
+        any: false,
     };
     for part in &parts {
-        let mut at = part.start;
-        while at < part.end {
-            let end = part.end.min(at.saturating_add(STRETCH));
-            for span in memory.spans(at, end)? {
-                any |= to.span(&span, &args.select, out)?;
-            }
-            at = end;
-        }
+        to.part(*part, &args.select, out)?;
     }
+    to.flush(out)?;
     to.dump.end(out)?;
     if let Some(stream) = to.stream {
         stream.end(out, Map::new())?;
     }
-    Ok(run::verdict(any, damage))
+    Ok(run::verdict(to.any, damage))
 }
 
 struct To<'m, 'f> {
     memory: &'m Memory<'f>,
     dump: Hexdump,
     stream: Option<Stream>,
+    /// Zeros for JSON that may go on.
+    zeros: (u64, u64),
+    /// Was there a byte to print?
+    any: bool,
 }
 
 impl To<'_, '_> {
-    /// Prints a stretch; says whether there was a byte to print.
-    fn span(&mut self, span: &Span, select: &Select, out: &mut Output) -> Result<bool, Failure> {
-        match span.content {
-            Content::Zero if !select.stored_only => {
-                self.zeros(span.start, span.end, out)?;
-                Ok(true)
-            }
-            Content::Stored => self.bytes(span, select, out),
-            Content::File if select.sysroot.is_some() => self.bytes(span, select, out),
-            _ => {
-                self.missing(span, out)?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn bytes(&mut self, span: &Span, select: &Select, out: &mut Output) -> Result<bool, Failure> {
-        let part = Part {
-            start: span.start,
-            end: span.end,
-        };
+    fn part(&mut self, part: Part, select: &Select, out: &mut Output) -> Result<(), Failure> {
         let files = select.sysroot.is_some();
-        let pieces = Pieces::new(self.memory, &[part], true, files, !select.no_check)?;
-        let mut at = span.start;
+        let check = !select.no_check;
+        let pieces = Pieces::new(self.memory, &[part], select.stored_only, files, check)?;
+        let mut at = part.start;
         for job in 0..pieces.jobs() {
             let loaded = pieces.load(job)?;
             for segment in &loaded.segments {
-                self.missing(
-                    &Span {
-                        start: at,
-                        end: segment.start,
-                        ..*span
-                    },
-                    out,
-                )?;
-                let hay = loaded.hay(segment).unwrap_or(&[]);
-                match &mut self.stream {
-                    None => self.dump.bytes(out, segment.start, hay)?,
-                    Some(stream) => {
-                        let mut from = segment.start;
-                        for page in hay.chunks(ZERO_PAGE.len()) {
-                            let mut m = place::members(self.memory, from);
-                            m.insert("bytes".into(), number::hex(page).into());
-                            stream.element(out, m)?;
-                            from = from.saturating_add(page.len() as u64);
-                        }
-                    }
+                self.any = true;
+                self.gap(at, segment.start, out)?;
+                let end = segment.start.saturating_add(segment.len);
+                match loaded.hay(segment) {
+                    Some(hay) => self.bytes(segment.start, hay, out)?,
+                    None => self.zeros(segment.start, end, out)?,
                 }
-                at = segment.start.saturating_add(segment.len);
+                at = end;
             }
             pieces.recycle(loaded);
         }
-        self.missing(&Span { start: at, ..*span }, out)?;
-        Ok(at > span.start)
+        self.gap(at, part.end, out)
+    }
+
+    fn bytes(&mut self, start: u64, hay: &[u8], out: &mut Output) -> Result<(), Failure> {
+        self.flush(out)?;
+        let Some(stream) = &mut self.stream else {
+            return self.dump.bytes(out, start, hay);
+        };
+        let mut at = start;
+        for page in hay.chunks(ZERO_PAGE.len()) {
+            let mut m = place::members(self.memory, at);
+            m.insert("bytes".into(), number::hex(page).into());
+            stream.element(out, m)?;
+            at = at.saturating_add(page.len() as u64);
+        }
+        Ok(())
     }
 
     fn zeros(&mut self, start: u64, end: u64, out: &mut Output) -> Result<(), Failure> {
-        match &mut self.stream {
-            None if self.dump.fold => self.dump.zeros(out, start, end.saturating_sub(start)),
-            None => {
-                let mut at = start;
-                while at < end {
-                    let n = end.saturating_sub(at).min(PAGE);
-                    // CAST: at most 4096.
-                    self.dump
-                        .bytes(out, at, ZERO_PAGE.get(..n as usize).unwrap_or(&ZERO_PAGE))?;
-                    at = at.saturating_add(n);
-                }
-                Ok(())
+        if self.stream.is_some() {
+            // However the image cuts them, it is one stretch.
+            if self.zeros.1 != start {
+                self.flush(out)?;
+                self.zeros.0 = start;
             }
-            Some(stream) => stream.element(out, stretch(self.memory, start, end, "zero")),
+            self.zeros.1 = end;
+            return Ok(());
+        }
+        if self.dump.fold {
+            return self.dump.zeros(out, start, end.saturating_sub(start));
+        }
+        let mut at = start;
+        while at < end {
+            let n = end.saturating_sub(at).min(PAGE);
+            // CAST: at most 4096.
+            let zeros = ZERO_PAGE.get(..n as usize).unwrap_or(&ZERO_PAGE);
+            self.dump.bytes(out, at, zeros)?;
+            at = at.saturating_add(n);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Output) -> Result<(), Failure> {
+        let (start, end) = std::mem::take(&mut self.zeros);
+        match &mut self.stream {
+            Some(stream) if start < end => {
+                stream.element(out, stretch(self.memory, start, end, "zero"))
+            }
+            _ => Ok(()),
         }
     }
 
-    fn missing(&mut self, span: &Span, out: &mut Output) -> Result<(), Failure> {
-        if span.start >= span.end {
-            return Ok(());
+    /// Says what is not there and why.
+    fn gap(&mut self, start: u64, end: u64, out: &mut Output) -> Result<(), Failure> {
+        let mut at = start;
+        while at < end {
+            let stop = end.min(at.saturating_add(STRETCH));
+            for span in self.memory.spans(at, stop)? {
+                self.missing(&span, out)?;
+            }
+            at = stop;
         }
+        Ok(())
+    }
+
+    fn missing(&mut self, span: &Span, out: &mut Output) -> Result<(), Failure> {
+        self.flush(out)?;
         let word = match span.content {
             Content::File => "file",
             Content::Parent => "parent",
