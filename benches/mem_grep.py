@@ -18,7 +18,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "re
 def run(command):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode not in (0, 1):
@@ -55,7 +55,7 @@ def main():
     ]:
         walls, cpus, found = ([], []), ([], []), [0, 0]
         for _ in range(args.rounds):
-            for who, command in enumerate([crimg[:] + [image] + ours, rg + theirs + [image]]):
+            for who, command in enumerate([crimg + ours[:-1] + [image, ours[-1]], rg + theirs + [image]]):
                 wall, cpu, found[who] = run(command)
                 walls[who].append(wall)
                 cpus[who].append(cpu)

@@ -202,7 +202,9 @@ fn filters_choose_areas() {
     assert_eq!(count(&["--at", "555555560040"]).1, heap);
     assert_eq!(count(&["--pid", "1234"]).1, all);
     assert_eq!(count(&["-m", "7"]), (0, 7));
-    assert_eq!(count(&["--no-check", "-j", "3"]).1, all);
+    assert_eq!(count(&["--no-check", "-j3"]).1, all);
+    let r = crimg(&["mem", "grep", "-c", "--", "mem/mem.ckpt", "-cc"]);
+    assert_eq!((r.code, r.stdout.as_str()), (1, "0\n"));
     assert_eq!(
         crimg(&["mem", "strings", "mem/mem.ckpt", "--pid", "1"]).code,
         2

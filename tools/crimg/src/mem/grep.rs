@@ -36,8 +36,7 @@ const CONTEXT_MAX: u64 = 1 << 20;
 pub struct Args {
     /// The image.
     pub image: String,
-    /// What to search for.
-    #[arg(allow_hyphen_values = true)]
+    /// What to search for; if it begins with a hyphen, put `--` before the image.
     pub pattern: String,
     /// PATTERN stands for itself (that is how it is without -x and -e).
     #[arg(short = 'F', long, conflicts_with_all = ["hex", "regex"])]
