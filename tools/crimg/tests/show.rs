@@ -178,6 +178,51 @@ fn colours_are_for_terminals_or_on_demand() {
     assert!(!r.stdout.contains('\u{1b}'));
 }
 
+/// Runs a command on a terminal of some width, by `script` of util-linux; `None` if there is none.
+fn on_a_terminal(columns: u16, command: &str) -> Option<String> {
+    let line = format!(
+        "stty cols {columns}; exec {} {command}",
+        env!("CARGO_BIN_EXE_crimg")
+    );
+    let out = std::process::Command::new("script")
+        .args(["-q", "-e", "-c", &line, "/dev/null"])
+        .current_dir(tool::folder())
+        .env_remove("NO_COLOR")
+        .env_remove("COLUMNS")
+        .env("TERM", "xterm")
+        .output();
+    match out {
+        Ok(out) if out.status.success() => Some(String::from_utf8(out.stdout).unwrap()),
+        _ => {
+            eprintln!("skipped: script(1) of util-linux is missing or has no terminal");
+            None
+        }
+    }
+}
+
+#[test]
+fn tables_fit_the_terminal_and_colours_are_there() {
+    for (columns, options) in [(70, "--maps"), (100, "--maps"), (70, "--fds")] {
+        let Some(text) = on_a_terminal(
+            columns,
+            &format!("show --color=never {options} process.ckpt"),
+        ) else {
+            return;
+        };
+        for line in text.lines() {
+            let line = line.trim_end();
+            // Lines of views that are no tables may be longer.
+            let is_table = line.starts_with(' ') && !line.contains("0x0000");
+            assert!(
+                !is_table || line.chars().count() <= usize::from(columns),
+                "{columns} {options}: {line}"
+            );
+        }
+    }
+    let text = on_a_terminal(100, "show process.ckpt").unwrap();
+    assert!(text.contains("\u{1b}[1mimage"), "{text}");
+}
+
 #[test]
 fn help_pages_are_as_reviewed() {
     for command in ["show", "verify", "schema"] {

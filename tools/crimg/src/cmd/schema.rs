@@ -46,13 +46,18 @@ macro_rules! documents {
 }
 
 documents!(
+    "bt",
     "diff",
+    "export-core",
     "image",
+    "import-core",
     "import-json",
     "join",
+    "mem",
     "patch",
     "redact",
     "repack",
+    "report",
     "schema",
     "schema-check",
     "show",

@@ -6,7 +6,7 @@ use crate::{
     escape, json,
     load::PageRun,
     names, number,
-    output::{print, table, wrap_only, Output},
+    output::{self, print, table, wrap_only, Output},
     view::{all, Show},
 };
 use cr_format::{
@@ -122,11 +122,11 @@ impl<'a> Maps<'a> {
     }
 }
 
-/// # Errors
-/// [`Failure::Write`].
-pub fn maps(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
-    let maps = Maps::new(show);
-    let mut rows = table([
+/// Columns of a terminal on which all columns of the table have room.
+const NARROW: u16 = 100;
+
+fn full_table() -> comfy_table::Table {
+    table([
         "ADDRESSES",
         "SIZE",
         "PROT",
@@ -135,8 +135,22 @@ pub fn maps(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
         "ZERO",
         "IN FILE",
         "WHAT",
-    ]);
-    for column in [1, 3, 4, 5, 6] {
+    ])
+}
+
+/// # Errors
+/// [`Failure::Write`].
+pub fn maps(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
+    let maps = Maps::new(show);
+    // On a narrow terminal there is no room for everything.
+    let narrow = output::width().is_some_and(|w| w < NARROW);
+    let mut rows = if narrow {
+        table(["ADDRESSES", "SIZE", "PROT", "STORED", "WHAT"])
+    } else {
+        full_table()
+    };
+    let right: &[usize] = if narrow { &[1, 3] } else { &[1, 3, 4, 5, 6] };
+    for &column in right {
         if let Some(column) = rows.column_mut(column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }
@@ -157,18 +171,19 @@ pub fn maps(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
         total.parent = total.parent.saturating_add(p.parent);
         total.file = total.file.saturating_add(p.file);
         total.dirty = total.dirty.saturating_add(p.dirty);
-        rows.add_row([
+        let mut row = vec![
             format!("{:012x}-{:012x}", vma.start, vma.end),
             number::size(len),
             names::protection(vma.prot, vma.flags),
             size(p.stored),
-            size(p.duplicate),
-            size(p.zero),
-            size(p.file),
-            maps.what(&vma),
-        ]);
+        ];
+        if !narrow {
+            row.extend([p.duplicate, p.zero, p.file].map(size));
+        }
+        row.push(maps.what(&vma));
+        rows.add_row(row);
     }
-    wrap_only(&mut rows, 7);
+    wrap_only(&mut rows, if narrow { 4 } else { 7 });
     print(&rows, out)?;
     out.line("")?;
     out.line(format_args!(
