@@ -33,6 +33,9 @@ use draft::Draft;
 use edit::{Edit, Kind};
 use std::{cell::RefCell, fmt, path::PathBuf, rc::Rc};
 
+/// Most edits that are tried one by one to find which of them breaks a rule.
+const ALONE_MAX: usize = 256;
+
 /// How to work.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -291,7 +294,7 @@ fn broken_rules(
         return Ok(());
     };
     let known = errors.len();
-    for edit in edits {
+    for edit in edits.iter().take(ALONE_MAX) {
         if errors.iter().take(known).any(|e| e.edit == edit.text) {
             continue;
         }

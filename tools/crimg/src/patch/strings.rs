@@ -28,6 +28,8 @@ use rayon::prelude::*;
 const STRINGS_MAX: u64 = 8 << 20;
 /// How far behind the environment the path of the program may be after strings have become shorter.
 const SLACK_MAX: u64 = 1 << 20;
+/// Most pointers that earlier edits may have freed.
+const SPARE_MAX: usize = 8192;
 const AT_EXECFN: u64 = 31;
 /// Bytes below the stack pointer that a function may use.
 const RED_ZONE: u64 = 128;
@@ -175,7 +177,8 @@ fn layout(draft: &mut Draft<'_>) -> Result<Result<Layout, Refusal>, Failure> {
             }
             break;
         }
-        if at.saturating_add(24) > start {
+        let spare = slots.saturating_sub(envs.len());
+        if at.saturating_add(24) > start || spare >= SPARE_MAX {
             return Ok(Err(changed(
                 "the auxiliary vector is not behind the environment",
             )));
