@@ -84,6 +84,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         let damage = &file.image.damage;
         out.json(&json!({
             "crimg_schema": SCHEMA,
+            "command": "bt",
             "image": text(args.image.as_bytes()),
             "damaged": !damage.is_empty(),
             "threads": threads,

@@ -102,6 +102,7 @@ fn core(args: &Core, out: &mut Output) -> Result<Outcome, Failure> {
     if args.json {
         out.json(&json!({
             "crimg_schema": SCHEMA,
+            "command": "export-core",
             "image": text(args.image.as_bytes()),
             "core": text(name),
             "bytes": integer(done.bytes),

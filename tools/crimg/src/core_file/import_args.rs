@@ -65,6 +65,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if args.json {
         out.json(&json!({
             "crimg_schema": SCHEMA,
+            "command": "import-core",
             "core": text(args.core.as_bytes()),
             "image": text(name),
             "uuid": number::uuid(&done.uuid),
