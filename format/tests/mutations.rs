@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! The fuzz targets without a fuzzer: random changes of sound images, kept findings, the whole bad corpus.
+//! The properties of the fuzz targets without a fuzzer: random changes of sound images, the whole bad corpus.
 //!
 //! `CRKIT_MUTATIONS` sets how many changes are tried (default: a few seconds' worth). The seed is fixed, so a
 //! failure repeats; the failing input is written to the file that the message names.
@@ -9,7 +9,7 @@ mod properties;
 mod synth;
 
 use cr_format::SECTIONS;
-use std::{fs, panic, path::Path};
+use std::{fs, panic};
 
 /// xorshift64*: small, and the same everywhere.
 struct Random(u64);
@@ -97,13 +97,13 @@ fn changed_images_never_panic_and_read_the_same_in_pieces() {
     ];
     let mut random = Random(0x1234_5678_9abc_def1);
     for _ in 0..tries() {
-        let mut data = seeds[random.below(2)].clone();
+        let mut data = seeds[random.below(3)].clone();
         // Most of the image is page data; the rest is what can break.
         if random.below(4) == 0 {
             data.truncate(0x4000);
         }
         mutate(&mut data, &mut random);
-        hold("image", &data, properties::image);
+        hold("image", &data, properties::image::image);
     }
 }
 
@@ -111,14 +111,16 @@ fn changed_images_never_panic_and_read_the_same_in_pieces() {
 fn changed_sections_never_panic() {
     let mut random = Random(0xfeed_5678_9abc_def1);
     for section in SECTIONS {
-        let seed = properties::section_seed(section.id);
+        let seed = properties::record::section_seed(section.id);
         for _ in 0..tries() {
             let mut data = seed.clone();
             if data.is_empty() {
                 continue;
             }
             mutate(&mut data, &mut random);
-            hold(section.word, &data, |d| properties::section(section.id, d));
+            hold(section.word, &data, |d| {
+                properties::record::section(section.id, d)
+            });
         }
     }
 }
@@ -128,88 +130,18 @@ fn changed_records_are_written_back_as_they_were_read() {
     let mut random = Random(0xabcd_5678_9abc_def1);
     let seed: Vec<u8> = SECTIONS
         .iter()
-        .flat_map(|s| properties::section_seed(s.id))
+        .flat_map(|s| properties::record::section_seed(s.id))
         .collect();
     for _ in 0..tries() {
         let mut data = seed.clone();
         mutate(&mut data, &mut random);
-        hold("records", &data, properties::records);
+        hold("records", &data, properties::record::records);
     }
 }
 
 #[test]
 fn the_bad_corpus_reads_the_same_in_pieces() {
     for bad in synth::bad().iter().filter(|b| b.bytes.len() < 1 << 20) {
-        hold("image", &bad.bytes, properties::image);
-    }
-}
-
-/// What the fuzzer has found, one file each in `tests/images/found/TARGET/`.
-#[test]
-fn findings_stay_fixed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/images/found");
-    let Ok(targets) = fs::read_dir(folder) else {
-        return;
-    };
-    for found in targets.map(|t| t.unwrap()).filter(|t| t.path().is_dir()) {
-        let name = found.file_name().into_string().unwrap();
-        for file in fs::read_dir(found.path()).unwrap() {
-            let data = fs::read(file.unwrap().path()).unwrap();
-            match name.as_str() {
-                "image" => properties::image(&data),
-                "records" => properties::records(&data),
-                name => {
-                    let section = SECTIONS.iter().find(|s| target(s.word) == name);
-                    properties::section(
-                        section.unwrap_or_else(|| panic!("target {name}")).id,
-                        &data,
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// The fuzz target of a section; `image` is the one of whole images.
-fn target(word: &str) -> &str {
-    if word == "image" {
-        "origin"
-    } else {
-        word
-    }
-}
-
-/// `CRKIT_SEEDS=DIR` writes the seeds of the fuzz targets there, `DIR/TARGET/NAME`.
-#[test]
-fn seeds_can_be_written() {
-    let Some(dir) = std::env::var_os("CRKIT_SEEDS") else {
-        return;
-    };
-    let write = |folder: &str, name: &str, data: &[u8]| {
-        let dir = Path::new(&dir).join(folder);
-        fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join(name), data).unwrap();
-    };
-    let small = {
-        let mut image = synth::process();
-        image.pages.remove(0);
-        image.stats.clear();
-        image.bytes()
-    };
-    write("image", "process", &synth::process().bytes());
-    write("image", "compressed", &synth::compressed().bytes());
-    write("image", "resources", &synth::resources().bytes());
-    write("image", "small", &small);
-    for (n, bad) in synth::bad()
-        .iter()
-        .enumerate()
-        .filter(|(_, b)| b.bytes.len() < 1 << 17)
-    {
-        write("image", &format!("bad-{n}"), &bad.bytes);
-    }
-    for section in SECTIONS {
-        let seed = properties::section_seed(section.id);
-        write(target(section.word), "process", &seed);
-        write("records", section.word, &seed);
+        hold("image", &bad.bytes, properties::image::image);
     }
 }

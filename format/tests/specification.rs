@@ -202,7 +202,7 @@ fn every_record_type_survives_writing_and_parsing() {
         for raw in records_in(*id, bytes) {
             let raw = raw.unwrap();
             assert!(
-                properties::round_trip(*id, raw),
+                properties::record::round_trip(*id, raw),
                 "section {id:#x} record {}",
                 raw.record_type
             );

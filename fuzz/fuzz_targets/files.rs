@@ -2,4 +2,4 @@
 //! Any bytes as section `files` of an otherwise sound image.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::section(cr_format::FILES, data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::record::section(cr_format::FILES, data));

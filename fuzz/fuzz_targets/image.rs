@@ -2,4 +2,4 @@
 //! A whole image, as it is and with its checksums repaired.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::image(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::image::image(data));

@@ -2,4 +2,4 @@
 //! Any bytes as records: parsing and writing are inverse.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::records(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::record::records(data));

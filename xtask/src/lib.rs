@@ -13,6 +13,7 @@
 //! | [`vm`] | booting, running a script, reading the kernel's complaints |
 //! | [`dist`] | what a user installs |
 //! | [`checks`] | `test` and `demo` |
+//! | [`fuzz`] | running the fuzz targets |
 
 pub mod apt_sources;
 pub mod build;
@@ -21,6 +22,7 @@ pub mod checks;
 pub mod command;
 pub mod cpio;
 pub mod dist;
+pub mod fuzz;
 pub mod setup;
 pub mod vm;
 

@@ -9,6 +9,7 @@ use xtask::build::{build, Parts, Project};
 use xtask::cache::Cache;
 use xtask::checks::{demo, demo_on_host, test};
 use xtask::dist::dist;
+use xtask::fuzz::{fuzz, FuzzOptions};
 use xtask::setup::setup;
 use xtask::vm::{Vm, VmOptions, VmResult};
 
@@ -79,6 +80,21 @@ enum Task {
         /// Only the scenes whose name contains this, and other words for their test program
         #[arg(last = true)]
         filter: Vec<String>,
+    },
+    /// Run the fuzz targets, each for its share of the time
+    Fuzz {
+        /// Minutes for all of them together
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// Only this target (may be repeated)
+        #[arg(long, value_name = "TARGET")]
+        target: Vec<String>,
+        /// Append the result to fuzz/RUNS.md
+        #[arg(long)]
+        record: bool,
+        /// Keep the inputs that are worth it in fuzz/corpus
+        #[arg(long)]
+        keep: bool,
     },
     /// Remove this checkout's module build
     Clean {
@@ -189,6 +205,20 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             return Ok(report(&result, &log));
         }
         Task::Test { filter } => test(&cache, &workspace, &filter)?,
+        Task::Fuzz {
+            minutes,
+            target,
+            record,
+            keep,
+        } => fuzz(
+            &workspace,
+            &FuzzOptions {
+                time: Duration::from_secs_f64((minutes * 60.0).clamp(1.0, 1e7)),
+                targets: target,
+                record,
+                keep,
+            },
+        )?,
         Task::Clean { all } => {
             let project = Project::new(&cache, &workspace)?;
             let _lock = cache.lock(&project.lock_name())?;

@@ -37,6 +37,15 @@ impl Sink for Buf {
 
 /// Reads and checks everything.
 pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
+    read_all(bytes, true)
+}
+
+/// Reads the container, without a look at what the records mean.
+pub fn read_container(bytes: &[u8]) -> Result<(), Error> {
+    read_all(bytes, false).map(drop)
+}
+
+fn read_all(bytes: &[u8], semantics: bool) -> Result<Sections, Error> {
     let mut rest = bytes;
     let mut v = Validator::new();
     let mut set = Sections::default();
@@ -51,7 +60,7 @@ pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
     v.superblock(take(&v, 4096)?.try_into().unwrap())?;
     while !v.is_complete() {
         let next = v.chunk_header(take(&v, 64)?.try_into().unwrap())?;
-        if v.is_meta_complete() && !checked {
+        if semantics && v.is_meta_complete() && !checked {
             validate::meta(&set)?;
             checked = true;
         }
@@ -67,7 +76,9 @@ pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
             Next::RunTable => {
                 let table = take(&v, 4032)?.try_into().unwrap();
                 let runs = v.run_table(table)?;
-                pages(&set, &h, &runs)?;
+                if semantics {
+                    pages(&set, &h, &runs)?;
+                }
                 let stored = take(&v, h.stored_len as usize)?;
                 v.page_data(stored)?;
                 if h.codec == CODEC_ZSTD {
@@ -77,15 +88,25 @@ pub fn read(bytes: &[u8]) -> Result<Sections, Error> {
         }
     }
     v.finish(!take(&v, 0).map(|_| rest.is_empty()).unwrap())?;
-    let (pages, zero) = v.page_counts();
-    validate::stats(&set, pages, zero)?;
+    if semantics {
+        let (pages, zero) = v.page_counts();
+        validate::stats(&set, pages, zero)?;
+    }
     Ok(set)
 }
 
 /// The decoded page data of a compressed chunk; `None` if the frame is damaged.
 pub fn decode(stored: &[u8], h: &ChunkHeader) -> Option<Vec<u8>> {
-    let frame = stored.get(..h.frame_len as usize)?;
-    zstd::bulk::decompress(frame, h.raw_len as usize).ok()
+    decode_frame(stored.get(..h.frame_len as usize)?, h.raw_len)
+}
+
+/// At most `raw_len` bytes from a frame; `None` if it is damaged or has more.
+pub fn decode_frame(frame: &[u8], raw_len: u32) -> Option<Vec<u8>> {
+    thread_local! {
+        static DECODER: std::cell::RefCell<zstd::bulk::Decompressor<'static>> =
+            std::cell::RefCell::new(zstd::bulk::Decompressor::new().unwrap());
+    }
+    DECODER.with_borrow_mut(|d| d.decompress(frame, raw_len as usize).ok())
 }
 
 /// The rules between page data and metadata.

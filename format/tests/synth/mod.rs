@@ -22,33 +22,30 @@ pub use process::{compressed, process};
 pub use resources::resources;
 pub use zstd::{frame, Frame};
 
-/// CRC-32, half a byte at a time.
-pub fn crc(bytes: &[u8]) -> u32 {
-    const NIBBLE: [u32; 16] = [
-        0x0000_0000,
-        0x1db7_1064,
-        0x3b6e_20c8,
-        0x26d9_30ac,
-        0x76dc_4190,
-        0x6b6b_51f4,
-        0x4db2_6158,
-        0x5005_713c,
-        0xedb8_8320,
-        0xf00f_9344,
-        0xd6d6_a3e8,
-        0xcb61_b38c,
-        0x9b64_c2b0,
-        0x86d3_d2d4,
-        0xa00a_e278,
-        0xbdbd_f21c,
-    ];
-    let mut c = u32::MAX;
-    for &b in bytes {
-        c ^= u32::from(b);
-        c = NIBBLE[(c & 15) as usize] ^ (c >> 4);
-        c = NIBBLE[(c & 15) as usize] ^ (c >> 4);
+/// CRC-32 of each byte, bit by bit from the polynomial.
+const BYTE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut n = 0;
+    while n < 256 {
+        let (mut c, mut bit) = (n as u32, 0);
+        while bit < 8 {
+            c = if c & 1 != 0 {
+                0xedb8_8320 ^ (c >> 1)
+            } else {
+                c >> 1
+            };
+            bit += 1;
+        }
+        table[n] = c;
+        n += 1;
     }
-    !c
+    table
+};
+
+/// CRC-32, a byte at a time.
+pub fn crc(bytes: &[u8]) -> u32 {
+    let step = |c: u32, b: &u8| BYTE[usize::from(c as u8 ^ b)] ^ (c >> 8);
+    !bytes.iter().fold(u32::MAX, step)
 }
 
 /// A field without its id, which is its position from 1 unless `id` says otherwise.

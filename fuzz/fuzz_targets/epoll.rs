@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! Any bytes as section `epoll` of an otherwise sound image.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::record::section(cr_format::EPOLL, data));

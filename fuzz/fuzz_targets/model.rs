@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
+//! A sound image changed as a model, every checksum right.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::model::model(data));
