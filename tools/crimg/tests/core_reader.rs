@@ -17,7 +17,13 @@ const NOTES: [u32; 5] = [1, 2, 0x202, 6, 0x4649_4c45];
 fn goblin_finds_the_threads_and_the_memory_of_an_exported_core() {
     let dir = tempfile::tempdir().unwrap();
     let core = dir.path().join("core");
-    let run = tool::crimg(&["export", "core", "real/bt.ckpt", "-o", core.to_str().unwrap()]);
+    let run = tool::crimg(&[
+        "export",
+        "core",
+        "real/bt.ckpt",
+        "-o",
+        core.to_str().unwrap(),
+    ]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     let bytes = std::fs::read(core).unwrap();
     let elf = Elf::parse(&bytes).unwrap();
