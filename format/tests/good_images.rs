@@ -202,3 +202,40 @@ fn the_schema_section_describes_every_record() {
     image.chunk_max = 4096;
     read(&image.bytes()).unwrap();
 }
+
+/// READ-2.
+#[test]
+fn a_reader_is_never_asked_for_more_than_a_limit() {
+    use cr_format::{crc::crc32, stream::Validator, ErrorKind};
+    let model = synth::process();
+    let mut first = model.chunks()[0].clone();
+    let image = model.bytes();
+    for len in [(1 << 20) + 1, u32::MAX] {
+        first.stored_len = Some(len);
+        let mut v = Validator::with_crc(crc32);
+        v.superblock(image[..4096].try_into().unwrap()).unwrap();
+        let e = v
+            .chunk_header(first.bytes()[..64].try_into().unwrap())
+            .unwrap_err();
+        assert!(matches!(e.kind, ErrorKind::OverLimit { .. }), "{e}");
+    }
+}
+
+/// READ-4, READ-5.
+#[test]
+fn minor_versions_and_features_that_may_be_ignored_are() {
+    let model = synth::process();
+    let mut superblock = model.superblock();
+    superblock[14..16].fill(0xff);
+    superblock[16..24].fill(0xff);
+    read(&synth::assemble(&superblock, &model.chunks())).unwrap();
+}
+
+/// READ-6.
+#[test]
+fn an_ancillary_section_that_is_not_known_is_passed_over() {
+    let mut image = synth::process();
+    let strange = vec![synth::rec(77, 3, vec![synth::u(1, 1)])];
+    image.sections.insert(2, (9, false, strange));
+    read(&image.bytes()).unwrap();
+}

@@ -88,6 +88,7 @@ fn hold(name: &str, data: &[u8], property: impl Fn(&[u8]) + panic::RefUnwindSafe
     }
 }
 
+/// READ-3.
 #[test]
 fn changed_images_never_panic_and_read_the_same_in_pieces() {
     let seeds = [

@@ -3,6 +3,8 @@
 use crate::build::{build, Parts, Project};
 use crate::cache::Cache;
 use crate::command::{run, step};
+use crate::fuzz::{fuzz, FuzzOptions};
+use crate::rules::rules;
 use crate::setup::{setup, Kernel};
 use crate::vm::{Vm, VmOptions, VmResult};
 use anyhow::{bail, ensure, Context, Result};
@@ -39,6 +41,18 @@ pub fn test(cache: &Cache, workspace: &Path, filter: &[String]) -> Result<()> {
     // The scenes are a test target that runs only when it is named.
     step("tests without a VM", || {
         run(&mut cargo(&["test", "--workspace"]))
+    })?;
+    step("rules of the specification", || rules(workspace))?;
+    step("a minute of fuzzing", || {
+        fuzz(
+            workspace,
+            &FuzzOptions {
+                time: Duration::from_secs(54),
+                targets: Vec::new(),
+                record: false,
+                keep: false,
+            },
+        )
     })?;
     let kernel = setup(cache)?;
     let project = Project::new(cache, workspace)?;

@@ -14,15 +14,19 @@
 //! | [`dist`] | what a user installs |
 //! | [`checks`] | `test` and `demo` |
 //! | [`fuzz`] | running the fuzz targets |
+//! | [`rules`] | every rule of the specification has a test |
+//! | [`coverage`] | lines of the format crate that its tests reach |
 
 pub mod apt_sources;
 pub mod build;
 pub mod cache;
 pub mod checks;
 pub mod command;
+pub mod coverage;
 pub mod cpio;
 pub mod dist;
 pub mod fuzz;
+pub mod rules;
 pub mod setup;
 pub mod vm;
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 use xtask::build::{build, Parts, Project};
 use xtask::cache::Cache;
 use xtask::checks::{demo, demo_on_host, test};
+use xtask::coverage::coverage;
 use xtask::dist::dist;
 use xtask::fuzz::{fuzz, FuzzOptions};
+use xtask::rules::rules;
 use xtask::setup::setup;
 use xtask::vm::{Vm, VmOptions, VmResult};
 
@@ -81,6 +83,10 @@ enum Task {
         #[arg(last = true)]
         filter: Vec<String>,
     },
+    /// List the rules of the specification that have no test
+    Rules,
+    /// Measure which lines of the format crate its tests and kept inputs reach
+    Coverage,
     /// Run the fuzz targets, each for its share of the time
     Fuzz {
         /// Minutes for all of them together
@@ -205,6 +211,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             return Ok(report(&result, &log));
         }
         Task::Test { filter } => test(&cache, &workspace, &filter)?,
+        Task::Rules => rules(&workspace)?,
+        Task::Coverage => coverage(&workspace)?,
         Task::Fuzz {
             minutes,
             target,

@@ -13,8 +13,8 @@ use cr_format::{
     Sink,
 };
 
-/// Writes an accepted image again, chunk by chunk, and compares.
-pub fn canonical(image: &[u8]) {
+/// Writes an accepted image again, chunk by chunk, and compares. Without `semantics` nobody has parsed the records.
+pub fn canonical(image: &[u8], semantics: bool) {
     let mut w = ImageWriter::new();
     let mut index = Buf::default();
     let mut block = [0; superblock::LEN];
@@ -34,7 +34,7 @@ pub fn canonical(image: &[u8]) {
                 let mut payload = Buf::default();
                 for record in records_in(h.section, body) {
                     payload
-                        .put(&encoded_again(h.section, record.unwrap()))
+                        .put(&encoded_again(h.section, record.unwrap(), semantics))
                         .unwrap();
                 }
                 assert!(payload.0 == body, "records of section {:#x}", h.section);

@@ -32,7 +32,7 @@ pub fn one_image(data: &[u8]) {
         for (id, bytes) in &set.0 {
             section_round_trip(*id, bytes);
         }
-        canonical(data);
+        canonical(data, true);
     }
 }
 
@@ -51,7 +51,7 @@ pub fn chunks(data: &[u8]) {
         let step = chunks.len() % 250 + 1;
         assert_eq!(whole, read_in_pieces(&image, step, false));
         if whole.is_ok() {
-            canonical(&image);
+            canonical(&image, false);
         }
         repair(&mut image);
     }

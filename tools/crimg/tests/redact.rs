@@ -275,6 +275,7 @@ fn an_image_stays_restartable_only_if_that_is_asked_for() {
     assert!(has(&new, SECRET) && !has(&new, b"TOKEN=hunter2"));
 }
 
+/// EDIT-10.
 #[test]
 fn sections_that_nobody_knows_are_left_out_or_the_image_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -204,6 +204,7 @@ fn an_image_without_page_data_can_be_repacked_in_every_way() {
     }
 }
 
+/// EDIT-9.
 #[test]
 fn no_pages_leaves_the_metadata_and_marks_the_image() {
     let dir = tempfile::tempdir().unwrap();
@@ -241,6 +242,7 @@ fn the_result_says_what_was_done_and_has_an_id_of_its_own() {
     assert_ne!(uuid(&old), uuid(&new));
 }
 
+/// EDIT-1.
 #[test]
 fn in_place_replaces_the_image_as_a_whole() {
     let dir = tempfile::tempdir().unwrap();

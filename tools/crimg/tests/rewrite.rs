@@ -26,6 +26,7 @@ fn to(path: &Path) -> Target {
     }
 }
 
+/// EDIT-8.
 #[test]
 fn rewriting_nothing_gives_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
@@ -37,6 +38,7 @@ fn rewriting_nothing_gives_the_same_bytes() {
     assert_eq!(std::fs::read(new).unwrap(), tool::image("process.ckpt"));
 }
 
+/// EDIT-6.
 #[test]
 fn recounting_the_pages_gives_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
@@ -49,6 +51,7 @@ fn recounting_the_pages_gives_the_same_bytes() {
     assert_eq!(std::fs::read(new).unwrap(), tool::image("process.ckpt"));
 }
 
+/// EDIT-3, EDIT-4, EDIT-7.
 #[test]
 fn an_edit_changes_the_id_and_is_noted_and_page_chunks_stay_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
