@@ -3,7 +3,7 @@
 use crate::build::{build, Parts, Project};
 use crate::cache::Cache;
 use crate::command::{run, step};
-use crate::fuzz::{fuzz, FuzzOptions};
+use crate::fuzz::{fuzz, has_compiler, FuzzOptions};
 use crate::rules::rules;
 use crate::setup::{setup, Kernel};
 use crate::vm::{Vm, VmOptions, VmResult};
@@ -43,17 +43,21 @@ pub fn test(cache: &Cache, workspace: &Path, filter: &[String]) -> Result<()> {
         run(&mut cargo(&["test", "--workspace"]))
     })?;
     step("rules of the specification", || rules(workspace))?;
-    step("a minute of fuzzing", || {
-        fuzz(
-            workspace,
-            &FuzzOptions {
-                time: Duration::from_secs(54),
-                targets: Vec::new(),
-                record: false,
-                keep: false,
-            },
-        )
-    })?;
+    if has_compiler() {
+        step("a minute of fuzzing", || {
+            fuzz(
+                workspace,
+                &FuzzOptions {
+                    time: Duration::from_secs(54),
+                    targets: Vec::new(),
+                    record: false,
+                    keep: false,
+                },
+            )
+        })?;
+    } else {
+        println!("[xtask] a minute of fuzzing: left out, for there is no C++ compiler (apt-get install g++)");
+    }
     let kernel = setup(cache)?;
     let project = Project::new(cache, workspace)?;
     step("build", || {

@@ -49,6 +49,16 @@ struct Fuzz<'a> {
     folder: PathBuf,
 }
 
+/// Is there a C++ compiler? libFuzzer is C++.
+pub fn has_compiler() -> bool {
+    Command::new("c++")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
 /// Builds the targets, runs them one after the other, prints a table and writes it to `target/fuzz/summary.md`.
 ///
 /// # Errors
@@ -127,12 +137,7 @@ impl Fuzz<'_> {
 
     fn build(&self) -> Result<()> {
         ensure!(
-            Command::new("c++")
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|s| s.success()),
+            has_compiler(),
             "no C++ compiler: libFuzzer must be compiled\n  Install one, for example: apt-get install g++"
         );
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
