@@ -190,7 +190,9 @@ impl Fuzz<'_> {
         let text = String::from_utf8_lossy(&out.stderr);
         fs::write(&log, text.as_bytes())
             .with_context(|| format!("cannot write {}", log.display()))?;
-        let found = (!out.status.success()).then(|| {
+        // Whoever ends a target by a signal has found nothing; the seconds tell.
+        let interrupted = text.contains("libFuzzer: run interrupted");
+        let found = (!out.status.success() && !interrupted).then(|| {
             newest(&findings)
                 .filter(|f| before.as_ref() != Some(f))
                 .unwrap_or(log)
