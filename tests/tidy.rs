@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// The resources; each is one word in the specification, the format, the kernel, the viewer and the scenes.
 const WORDS: &[&str] = &[
     "tasks", "memory", "files", "pipes", "signals", "creds", "limits", "eventfd", "timerfd",
-    "signalfd", "epoll", "timers", "locks",
+    "signalfd", "epoll", "timers", "locks", "inotify", "pidfd", "owners", "uring", "proc",
+    "cgroups", "landlock",
 ];
 
 /// Folders that hold sources of this project.

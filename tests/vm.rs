@@ -20,6 +20,8 @@ use xtask::vm::{Vm, VmOptions};
 const GUEST_SCENES: &str = "/opt/crkit/scenes";
 /// Where the images for tests are in the machine.
 const GUEST_IMAGES: &str = "/opt/crkit/images";
+/// Where the page that says what may differ after a restart is in the machine.
+const GUEST_FIDELITY: &str = "/opt/crkit/FIDELITY.md";
 /// A run that takes longer hangs; the longest takes about a quarter of it on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(1800);
 /// Boots at the same time. An emulated machine keeps one processor busy.
@@ -173,7 +175,7 @@ fn play_boot(vm: &Vm, boot: &'static Boot, selected: &BTreeSet<String>, results:
     for run in boot.runs {
         // A run that hands something over to the next must be played whole.
         let only = (!boot.keeps_disk).then_some(selected);
-        match play_run(vm, run, only, disk.as_deref()) {
+        match play_run(vm, run, only, disk.as_deref(), boot.runtimes) {
             Ok((outcomes, ending)) => results.publish(run.group, outcomes, ending),
             Err(error) => results.publish(run.group, Vec::new(), format!("{error:#}")),
         }
@@ -190,12 +192,14 @@ fn play_run(
     run: &'static Run,
     only: Option<&BTreeSet<String>>,
     disk: Option<&str>,
+    runtimes: bool,
 ) -> Result<(Vec<Outcome>, String)> {
     let folder = log_file(run.group, "");
     fs::create_dir_all(folder.parent().unwrap_or(&folder)).context("the folder for logs")?;
     let mut files = vec![
         (scenes::folder(), PathBuf::from(GUEST_SCENES)),
         (scenes::images(), PathBuf::from(GUEST_IMAGES)),
+        (scenes::fidelity(), PathBuf::from(GUEST_FIDELITY)),
     ];
     let mut command = format!(
         "#!/bin/sh\nexec python3 -B {GUEST_SCENES}/run.py {}",
@@ -220,6 +224,7 @@ fn play_run(
             .filter(|(key, _)| key.starts_with("SCENES_"))
             .collect(),
         disk: disk.map(str::to_owned),
+        runtimes,
         timeout: TIMEOUT,
         console_log: Some(log_file(run.group, "console")),
         ..VmOptions::default()

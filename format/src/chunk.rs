@@ -75,7 +75,7 @@ pub struct ChunkHeader {
     pub section: u16,
     /// 0, 1, 2 … among the chunks of the same type, section and owner.
     pub seq: u32,
-    /// Object that the pages belong to; 0 except in `PAGE`.
+    /// `PAGE`: object that the pages belong to. `META`: number of the process that the records are about. Else 0.
     pub owner: u32,
     /// Start of the first run; 0 except in `PAGE`.
     pub key: u64,
@@ -178,11 +178,9 @@ impl ChunkHeader {
                 && self.stored_len < self.raw_len;
             ensure(sound, "ZSTD-1")?;
         }
-        ensure(
-            pages || (self.owner == 0 && self.key == 0 && self.table_crc == 0),
-            "CHUNK-4",
-        )?;
         let sectioned = pages || self.chunk_type == ChunkType::Meta;
+        ensure(sectioned || self.owner == 0, "CHUNK-4")?;
+        ensure(pages || (self.key == 0 && self.table_crc == 0), "CHUNK-4")?;
         ensure(sectioned == (self.section != 0), "CHUNK-4")?;
         let critical = self.flags & CRITICAL != 0;
         let sound = match self.chunk_type {

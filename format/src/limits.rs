@@ -17,6 +17,8 @@ pub const PAD_CHUNKS: u32 = 16;
 pub const FIELDS: u16 = 64;
 /// Longest path, bytes, without a terminating NUL.
 pub const PATH: u64 = 4096;
+/// Most processes of an image.
+pub const PROCESSES: u64 = 4096;
 /// Most threads of a process.
 pub const THREADS: u64 = 32_768;
 /// Most memory areas of a process.

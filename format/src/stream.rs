@@ -171,7 +171,7 @@ impl Validator {
         }
     }
 
-    fn expect(&self, what: Awaits) -> Result {
+    fn in_order(&self, what: Awaits) -> Result {
         if self.awaits == what {
             Ok(())
         } else {
@@ -200,7 +200,7 @@ impl Validator {
     /// # Errors
     /// Those of [`Superblock::parse`].
     pub fn superblock(&mut self, bytes: &[u8; superblock::LEN]) -> Result<Superblock> {
-        self.expect(Awaits::Superblock)?;
+        self.in_order(Awaits::Superblock)?;
         let superblock = Superblock::parse(bytes, self.crc)?;
         if superblock.feature_incompat & superblock::PARENT != 0 {
             return Err(Error::unsupported("image that needs a parent"));
@@ -218,7 +218,7 @@ impl Validator {
     /// Those of [`ChunkHeader::parse`]; `ORDER-*`, `META-*`, `PAD-*`, `PAGE-*`, `INDEX-*`, `END-*`;
     /// `Unsupported` for a critical section that is not known; `OverLimit`.
     pub fn chunk_header(&mut self, bytes: &[u8; HEADER_LEN]) -> Result<Next> {
-        self.expect(Awaits::Header)?;
+        self.in_order(Awaits::Header)?;
         let header = ChunkHeader::parse(bytes, self.crc).map_err(|e| self.here(e))?;
         self.enter(&header).map_err(|e| self.here(e))?;
         self.count(&header);
@@ -241,6 +241,7 @@ impl Validator {
         match h.chunk_type {
             ChunkType::Meta if h.section == sections::STATS => {
                 ensure(phase <= Phase::Tail, "ORDER-2")?;
+                ensure(h.owner == 0, "ORDER-7")?;
                 if phase == Phase::Tail {
                     seq = self.next_seq;
                 }
@@ -255,8 +256,12 @@ impl Validator {
                 }
                 ensure(h.section >= self.last_section, "ORDER-3")?;
                 if h.section == self.last_section {
+                    ensure(h.owner >= self.last_owner, "ORDER-6")?;
+                }
+                if (h.section, h.owner) == (self.last_section, self.last_owner) {
                     seq = self.next_seq;
                 }
+                self.process_of(h)?;
                 self.limit_meta(h)?;
             }
             ChunkType::Pad => {
@@ -312,7 +317,7 @@ impl Validator {
         }
         ensure(h.seq == seq, "ORDER-5")?;
         self.next_seq = seq.saturating_add(1);
-        if phase != self.phase || h.section != self.last_section {
+        if (phase, h.section, h.owner) != (self.phase, self.last_section, self.last_owner) {
             self.section_len = 0;
         }
         (self.phase, self.last_section, self.last_owner) = (phase, h.section, h.owner);
@@ -329,6 +334,22 @@ impl Validator {
         *free.ok_or(Error::over_limit(limit.saturating_add(1), limit))? = section;
         self.page_end = 0;
         Ok(())
+    }
+
+    /// Which process the records are about.
+    fn process_of(&self, h: &ChunkHeader) -> Result {
+        if u64::from(h.owner) >= limits::PROCESSES {
+            return Err(Error::over_limit(
+                u64::from(h.owner).saturating_add(1),
+                limits::PROCESSES,
+            ));
+        }
+        let announced = self.features & superblock::PROCESSES != 0;
+        ensure(h.owner == 0 || announced, "ORDER-7")?;
+        ensure(
+            h.owner == 0 || sections::is_of_process(h.section),
+            "ORDER-7",
+        )
     }
 
     fn limit_meta(&mut self, h: &ChunkHeader) -> Result {
@@ -365,7 +386,7 @@ impl Validator {
     /// `Truncated` when `bytes` is shorter than announced; `BadChecksum`; `META-2` and record structure
     /// (with the section and the offset in it), `PAD-2`, `INDEX-*`, `END-*`.
     pub fn payload(&mut self, bytes: &[u8]) -> Result {
-        self.expect(Awaits::Payload)?;
+        self.in_order(Awaits::Payload)?;
         let h = self.current()?;
         if len64(bytes) != u64::from(h.stored_len) {
             return Err(self.here(Error::truncated(h.stored_len.into(), len64(bytes))));
@@ -413,7 +434,7 @@ impl Validator {
     /// # Errors
     /// `BadChecksum`, those of [`Runs::parse`], `PAGE-6`, `PAGE-8`, `PAGE-13`.
     pub fn run_table<'t>(&mut self, table: &'t [u8; TABLE_LEN]) -> Result<Runs<'t>> {
-        self.expect(Awaits::RunTable)?;
+        self.in_order(Awaits::RunTable)?;
         let h = self.current()?;
         self.check_crc(h.table_crc, (self.crc)(0, table))?;
         let runs = Runs::parse(table, h.items).map_err(|e| self.here(e))?;
@@ -453,7 +474,7 @@ impl Validator {
         if len64(bytes) != u64::from(h.stored_len) {
             return Err(self.here(Error::truncated(h.stored_len.into(), len64(bytes))));
         }
-        self.expect(Awaits::PageData)?;
+        self.in_order(Awaits::PageData)?;
         self.check_crc(h.payload_crc, (self.crc)(0, bytes))?;
         if h.codec == CODEC_RAW {
             return self.skip_page_data();
@@ -468,7 +489,7 @@ impl Validator {
     /// # Errors
     /// `ZSTD-6` when it failed or gave another length, `BadChecksum`.
     pub fn decoded(&mut self, bytes: Option<&[u8]>) -> Result {
-        self.expect(Awaits::Decoded)?;
+        self.in_order(Awaits::Decoded)?;
         let h = self.current()?;
         let bytes = bytes.filter(|b| len64(b) == u64::from(h.raw_len));
         let bytes = bytes
@@ -483,7 +504,7 @@ impl Validator {
     /// # Errors
     /// `Unsupported` when no decoded bytes are expected.
     pub fn skip_decoded(&mut self) -> Result {
-        self.expect(Awaits::Decoded)?;
+        self.in_order(Awaits::Decoded)?;
         self.awaits = Awaits::PageData;
         self.skip_page_data()
     }
@@ -494,7 +515,7 @@ impl Validator {
     /// # Errors
     /// `BadChecksum`; `Unsupported` for a compressed chunk.
     pub fn page_data_crc(&mut self, crc: u32) -> Result {
-        self.expect(Awaits::PageData)?;
+        self.in_order(Awaits::PageData)?;
         let h = self.current()?;
         if h.codec != CODEC_RAW {
             return Err(self.here(OUT_OF_ORDER));
@@ -508,7 +529,7 @@ impl Validator {
     /// # Errors
     /// `Unsupported` when no page data is expected.
     pub fn skip_page_data(&mut self) -> Result {
-        self.expect(Awaits::PageData)?;
+        self.in_order(Awaits::PageData)?;
         let h = self.current()?;
         self.page_bytes = self.page_bytes.saturating_add(h.stored_len.into());
         self.advance(h.stored_len.into())?;

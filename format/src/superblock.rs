@@ -26,8 +26,10 @@ pub const ZSTD: u32 = 1;
 /// Incompatible feature: page data may be in a parent image. Defined, but no reader of this release
 /// restarts such an image.
 pub const PARENT: u32 = 2;
+/// Incompatible feature: the image has more than one process.
+pub const PROCESSES: u32 = 4;
 /// Incompatible features that this crate can read.
-pub const KNOWN_INCOMPAT: u32 = ZSTD | PARENT;
+pub const KNOWN_INCOMPAT: u32 = ZSTD | PARENT | PROCESSES;
 
 /// The superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

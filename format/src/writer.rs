@@ -172,6 +172,21 @@ impl ImageWriter {
         payload: &[u8],
         index: &mut dyn Sink,
     ) -> Result<[u8; HEADER_LEN]> {
+        self.meta_of(0, section, critical, payload, index)
+    }
+
+    /// [`ImageWriter::meta`] for records of process number `process`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn meta_of(
+        &mut self,
+        process: u32,
+        section: u16,
+        critical: bool,
+        payload: &[u8],
+        index: &mut dyn Sink,
+    ) -> Result<[u8; HEADER_LEN]> {
         let mut items = 0_u32;
         for record in records(payload) {
             record.map_err(|e| e.placed(section, e.offset))?;
@@ -186,6 +201,7 @@ impl ImageWriter {
         self.emit(
             ChunkHeader {
                 section,
+                owner: process,
                 flags: critical_flag(section, critical),
                 ..h
             },

@@ -18,6 +18,17 @@ fn the_synthetic_process_is_sound() {
 }
 
 #[test]
+fn a_tree_of_processes_is_sound() {
+    read(&synth::tree().bytes()).unwrap();
+    read(&synth::leaderless().bytes()).unwrap();
+    read(&synth::headless().bytes()).unwrap();
+    read(&synth::roots().bytes()).unwrap();
+    let mut image = synth::tree();
+    image.chunk_max = 1;
+    read(&image.bytes()).unwrap();
+}
+
+#[test]
 fn a_section_may_span_many_chunks() {
     let mut image = synth::process();
     image.chunk_max = 1;
@@ -70,12 +81,14 @@ fn padding_without_page_data_is_allowed() {
 #[test]
 fn values_arrive_where_the_specification_puts_them() {
     let set = read(&synth::process().bytes()).unwrap();
-    let tasks: Vec<TaskRecord<'_>> = records_of(&set.0[&TASKS]).map(|r| r.unwrap()).collect();
+    let tasks: Vec<TaskRecord<'_>> = records_of(&set.0[&(TASKS, 0)])
+        .map(|r| r.unwrap())
+        .collect();
     assert_eq!(tasks[1].comm, b"ticker");
     assert_eq!(tasks[0].regs.get(16), Some(0x5555_5555_5100));
     assert_eq!(tasks[0].restart_expiry_ns, 86_401_000_000_000);
     assert_eq!(tasks[0].tsc_mode, 1);
-    let process = records_of::<ProcessRecord<'_>>(&set.0[&TASKS])
+    let process = records_of::<ProcessRecord<'_>>(&set.0[&(TASKS, 0)])
         .next()
         .unwrap()
         .unwrap();
@@ -83,19 +96,24 @@ fn values_arrive_where_the_specification_puts_them() {
         (process.tgid, process.threads, process.exe),
         (1234, 2, &b"/usr/bin/counter"[..])
     );
-    let files: Vec<FileRecord<'_>> = records_of(&set.0[&FILES]).map(|r| r.unwrap()).collect();
+    let files: Vec<FileRecord<'_>> = records_of(&set.0[&(FILES, 0)])
+        .map(|r| r.unwrap())
+        .collect();
     assert_eq!(files[1].description, b"terminal /dev/pts/3");
     assert_eq!(files[5].kind, FILE_DELETED);
-    let stats: StatsRecord = records_of(&set.0[&STATS]).next().unwrap().unwrap();
+    let stats: StatsRecord = records_of(&set.0[&(STATS, 0)]).next().unwrap().unwrap();
     assert_eq!(stats.page_bytes, 6 * 4096);
 }
 
 #[test]
 fn compressed_pages_and_duplicates_are_counted() {
     let set = read(&synth::compressed().bytes()).unwrap();
-    let stats: StatsRecord = records_of(&set.0[&STATS]).next().unwrap().unwrap();
+    let stats: StatsRecord = records_of(&set.0[&(STATS, 0)]).next().unwrap().unwrap();
     assert_eq!((stats.pages, stats.zero_pages), (9, 4));
-    let edit: EditRecord<'_> = records_of(&set.0[&PROVENANCE]).next().unwrap().unwrap();
+    let edit: EditRecord<'_> = records_of(&set.0[&(PROVENANCE, 0)])
+        .next()
+        .unwrap()
+        .unwrap();
     assert_eq!((edit.operation, edit.source_uuid[0]), (&b"repack"[..], 1));
 }
 
@@ -123,14 +141,14 @@ fn rewritten(model: &synth::Image) -> Vec<u8> {
     w.superblock(&superblock, &mut block);
     out.put(&block).unwrap();
     let meta = |id: u16, w: &mut ImageWriter, out: &mut Buf, index: &mut Buf| {
-        let mut rest = &set.0[&id][..];
+        let mut rest = &set.0[&(id, 0)][..];
         while let Some(piece) = cut_records(&mut rest) {
             let piece = piece.unwrap();
             out.put(&w.meta(id, true, piece, index).unwrap()).unwrap();
             out.put(piece).unwrap();
         }
     };
-    for id in set.0.keys().filter(|&&id| id != STATS) {
+    for (id, _) in set.0.keys().filter(|k| k.0 != STATS) {
         meta(*id, &mut w, &mut out, &mut index);
     }
     if let Some((head, zeros)) = w.pad(&mut index).unwrap() {

@@ -95,10 +95,11 @@ fn changed_images_never_panic_and_read_the_same_in_pieces() {
         synth::process().bytes(),
         synth::compressed().bytes(),
         synth::resources().bytes(),
+        synth::tree().bytes(),
     ];
     let mut random = Random(0x1234_5678_9abc_def1);
     for _ in 0..tries() {
-        let mut data = seeds[random.below(3)].clone();
+        let mut data = seeds[random.below(4)].clone();
         // Most of the image is page data; the rest is what can break.
         if random.below(4) == 0 {
             data.truncate(0x4000);

@@ -89,6 +89,10 @@ fn the_checked_in_images_are_the_synthetic_ones() {
         ("process", synth::process()),
         ("compressed", synth::compressed()),
         ("resources", synth::resources()),
+        ("tree", synth::tree()),
+        ("leaderless", synth::leaderless()),
+        ("headless", synth::headless()),
+        ("roots", synth::roots()),
     ] {
         let path = images().join(name).with_extension("ckpt");
         if std::env::var_os("CRKIT_UPDATE").is_some() {
@@ -196,9 +200,14 @@ fn worked_examples_decode_to_what_they_say() {
 #[test]
 fn every_record_type_survives_writing_and_parsing() {
     let mut types = BTreeSet::new();
-    let models = [synth::compressed(), synth::resources()];
+    let models = [
+        synth::compressed(),
+        synth::resources(),
+        synth::leaderless(),
+        synth::headless(),
+    ];
     let sets = models.map(|m| common::read(&m.bytes()).unwrap());
-    for (id, bytes) in sets.iter().flat_map(|set| &set.0) {
+    for ((id, _), bytes) in sets.iter().flat_map(|set| &set.0) {
         for raw in records_in(*id, bytes) {
             let raw = raw.unwrap();
             assert!(

@@ -2,4 +2,6 @@
 //! A whole image, as it is and with its checksums repaired.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::image::image(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::within_a_second(|| {
+    cr_fuzz::properties::image::image(data)
+}));

@@ -2,4 +2,6 @@
 //! Any bytes as section `report` of an otherwise sound image.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::record::section(cr_format::REPORT, data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::within_a_second(|| {
+    cr_fuzz::properties::record::section(cr_format::REPORT, data)
+}));

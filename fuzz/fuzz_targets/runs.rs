@@ -2,4 +2,6 @@
 //! A run table.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::properties::parts::runs(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cr_fuzz::within_a_second(|| {
+    cr_fuzz::properties::parts::runs(data)
+}));

@@ -10,12 +10,15 @@
 //! - image bytes are copied into kernel memory once, checked there, and used from there (`input.rs`, `page_data.rs`);
 //! - while a session, a parked task or a queued work exists the module cannot be unloaded.
 
+mod birth;
 mod checkpoint;
+mod claim;
 mod clocks;
 mod codec;
 mod device;
 mod exports;
 mod freeze;
+mod inherit;
 mod input;
 mod landlock;
 mod output;
@@ -54,6 +57,7 @@ impl kernel::InPlaceModule for Core {
             codec::init();
             registry::init();
             landlock::init();
+            claim::init();
         }
         freeze::set_owner(module);
         try_pin_init!(Self {

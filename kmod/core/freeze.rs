@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Freezing every thread of a process at the boundary to user mode, and letting it go again.
+//! Freezing every thread of some processes at the boundary to user mode, and letting them go again.
 //!
 //! Each thread gets a task work with `TWA_SIGNAL`: blocking system calls return early, and the work runs
 //! in the thread before it would go back to user mode. There it parks until the thaw. At that place it
@@ -25,6 +25,8 @@ use crkit::{
     sys::{task::TaskRef, wait, wait::WaitQueue},
 };
 use kernel::{prelude::*, sync::Arc};
+
+use crate::claim::Claim;
 
 /// This module, for the references that queued works hold. Set once in init.
 static OWNER: AtomicPtr<b::module> = AtomicPtr::new(core::ptr::null_mut());
@@ -111,6 +113,62 @@ impl OwnedTask {
         }
     }
 
+    /// One more reference to the same task.
+    pub(crate) fn again(&self) -> Self {
+        // SAFETY: live while we own a reference; the new one moves into the result.
+        unsafe { b::crs_get_task(self.as_ptr()) };
+        Self(self.0)
+    }
+
+    /// Is this a thread of the process of `leader`?
+    pub(crate) fn is_of(&self, leader: &OwnedTask) -> bool {
+        core::ptr::eq(self.as_ref().fields().group_leader, leader.as_ptr())
+    }
+
+    /// Does it still run in the memory of its parent, which waits for it (vfork)?
+    fn is_in_vfork(&self) -> bool {
+        // SAFETY: live.
+        unsafe { b::crs_in_vfork(self.as_ptr()) != 0 }
+    }
+
+    /// Have both the same parent?
+    pub(crate) fn is_sibling_of(&self, other: &OwnedTask) -> bool {
+        // SAFETY: live tasks; the results are only compared.
+        unsafe { core::ptr::eq(b::crs_parent(self.as_ptr()), b::crs_parent(other.as_ptr())) }
+    }
+
+    /// Is its parent one of these processes?
+    fn has_parent_among(&self, list: &[Member]) -> bool {
+        // SAFETY: live; the result is only compared.
+        let parent = unsafe { b::crs_parent(self.as_ptr()) };
+        list.iter().any(|m| core::ptr::eq(m.leader.as_ptr(), parent))
+    }
+
+    /// Has the process ended, and its parent has not waited for it yet?
+    fn is_zombie(&self) -> bool {
+        self.as_ref().fields().exit_state == b::CR_EXIT_ZOMBIE as i32
+    }
+
+    /// Is this a child of the process of `leader`?
+    pub(crate) fn is_child_of(&self, leader: &OwnedTask) -> bool {
+        // SAFETY: live; the result is only compared.
+        core::ptr::eq(unsafe { b::crs_parent(self.as_ptr()) }, leader.as_ptr())
+    }
+
+    /// Has it come to its end, waited for or not?
+    pub(crate) fn is_dead(&self) -> bool {
+        self.as_ref().fields().exit_state != 0
+    }
+
+    /// Id of its session or process group, in the caller's pid namespace.
+    pub(crate) fn scope(&self, session: bool) -> u32 {
+        // SAFETY: live.
+        let id = unsafe {
+            if session { b::crs_session_vnr(self.as_ptr()) } else { b::crs_pgrp_vnr(self.as_ptr()) }
+        };
+        id.unsigned_abs()
+    }
+
     /// Borrowed view.
     pub(crate) fn as_ref(&self) -> TaskRef<'_> {
         // SAFETY: live while we own a reference.
@@ -150,13 +208,6 @@ impl OwnedTask {
         f.fields().exit_state != 0 || f.fields().flags & b::CR_PF_EXITING != 0
     }
 
-    /// Is the whole process on its way out, by exit_group or a fatal signal?
-    pub(crate) fn is_dying(&self) -> bool {
-        let signal = self.as_ref().fields().signal;
-        // SAFETY: a task's signal struct lives as long as the task; a word read.
-        !signal.is_null() && unsafe { (*signal).flags } & b::CR_SIGNAL_GROUP_EXIT != 0
-    }
-
     /// Threads of the process that have not ended.
     pub(crate) fn live_threads(&self) -> u32 {
         // SAFETY: live; a null list only counts.
@@ -168,10 +219,32 @@ impl OwnedTask {
         self.signal(b::SIGKILL);
     }
 
-    /// Sends a signal to its process, as the kernel.
+    /// Sends a signal to its process, as the kernel. Not to this thread alone: a main thread that has ended takes none.
     pub(crate) fn signal(&self, sig: u32) {
-        // SAFETY: live; `1` marks the signal as sent by the kernel.
-        unsafe { b::send_sig(sig as i32, self.as_ptr(), 1) };
+        // SAFETY: live; a returned reference is put below. Null once the process is gone.
+        let pid = unsafe { b::get_task_pid(self.as_ptr(), b::pid_type_PIDTYPE_TGID) };
+        if !pid.is_null() {
+            // SAFETY: referenced; `1` marks the signal as sent by the kernel.
+            unsafe {
+                b::kill_pid(pid, sig as i32, 1);
+                b::put_pid(pid);
+            }
+        }
+    }
+
+    /// A thread of the process of this leader that has not ended.
+    pub(crate) fn live_thread(&self) -> Option<OwnedTask> {
+        let mut t = core::ptr::null_mut();
+        // SAFETY: live leader; room for one pointer, which carries a reference that moves into the result.
+        unsafe {
+            b::crs_threads(self.as_ptr(), &mut t, 1);
+            OwnedTask::from_raw(t)
+        }
+    }
+
+    /// Have all threads of the process of this leader come to their end?
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_dead() && self.live_threads() == 0
     }
 }
 
@@ -180,6 +253,25 @@ impl Drop for OwnedTask {
         // SAFETY: we own one reference.
         unsafe { b::crs_put_task(self.as_ptr()) };
     }
+}
+
+/// The processes of a session or process group, the first some thousands of them.
+pub(crate) fn in_scope(session: bool, id: u32) -> Result<KVVec<OwnedTask>> {
+    let room = cr_format::limits::PROCESSES as usize;
+    let mut list: KVVec<*mut b::task_struct> = KVVec::with_capacity(room, GFP_KERNEL)?;
+    let mut found: KVVec<OwnedTask> = KVVec::with_capacity(room, GFP_KERNEL)?;
+    // SAFETY: `list` has room for `room` pointers, each returned one carries a reference.
+    let got = unsafe { b::crs_in_scope(session.into(), id as i32, list.as_mut_ptr(), room as i32) } as usize;
+    // SAFETY: as many pointers were written, at most `room`.
+    unsafe { list.inc_len(got.min(room)) };
+    for t in list.iter() {
+        // SAFETY: the reference from crs_in_scope moves into the guard.
+        if let Some(t) = unsafe { OwnedTask::from_raw(*t) } {
+            // Room was reserved: cannot fail.
+            let _ = found.push(t, GFP_KERNEL);
+        }
+    }
+    Ok(found)
 }
 
 const QUEUED: u32 = 0;
@@ -222,6 +314,16 @@ impl Frozen {
         self.stopped_at.is_some() || self.slot.0.load(Ordering::Acquire) != QUEUED || self.task.is_stopped()
     }
 
+    /// Is its work still waiting to run?
+    fn is_queued(&self) -> bool {
+        self.stopped_at.is_none() && self.slot.0.load(Ordering::Acquire) == QUEUED
+    }
+
+    /// Has the thread ended, or is it ending?
+    fn is_gone(&self) -> bool {
+        self.slot.0.load(Ordering::Acquire) == GONE || self.task.has_ended()
+    }
+
     /// Is the thread at the user boundary, and has been since it was found there?
     fn is_held(&self) -> bool {
         match (self.stopped_at, self.slot.0.load(Ordering::Acquire)) {
@@ -233,10 +335,28 @@ impl Frozen {
     }
 }
 
-/// A process whose threads are all parked. Thaws on drop.
+/// One process of a freeze.
+pub(crate) struct Member {
+    /// Keeps other checkpoints away. Given back before the reference to the leader.
+    _claim: Claim,
+    /// Its leader.
+    pub(crate) leader: OwnedTask,
+    /// Its threads in [`Freeze::tasks`], leader first unless that has ended alone; none if the process has ended.
+    pub(crate) threads: core::ops::Range<usize>,
+}
+
+impl Member {
+    /// Has it ended, and its parent has not waited for it yet?
+    pub(crate) fn is_zombie(&self) -> bool {
+        self.threads.is_empty()
+    }
+}
+
+/// Processes whose threads are all parked. Thaws on drop.
 pub(crate) struct Freeze {
     shared: Arc<Shared>,
-    tasks: KVec<Frozen>,
+    tasks: KVVec<Frozen>,
+    members: KVVec<Member>,
 }
 
 /// Why a freeze did not succeed.
@@ -246,7 +366,13 @@ pub(crate) enum FreezeError {
     /// Thread `tid` did not reach the user boundary in time; its state for the message.
     Stuck { tid: u32, comm: [u8; 16], state: u32 },
     /// A thread is traced.
-    Traced { tid: u32 },
+    Traced { pid: u32, tid: u32 },
+    /// A process runs in the memory of its parent, which waits for it.
+    Vfork { pid: u32 },
+    /// Another checkpoint has frozen a process all the time.
+    Claimed { pid: u32 },
+    /// More processes than an image can have.
+    TooMany,
 }
 
 impl From<Error> for FreezeError {
@@ -261,12 +387,24 @@ impl From<kernel::alloc::AllocError> for FreezeError {
     }
 }
 
+/// Which processes belong to a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The process alone.
+    Single,
+    /// The process and all its descendants.
+    Tree,
+    /// The same with all members of a process group, or session, and their descendants.
+    Group { session: bool, id: u32 },
+}
+
 impl Freeze {
-    /// Freezes all threads of the process of `leader`.
+    /// Freezes all threads of the process of `leader`, and of its descendants if `scope` says so.
     ///
-    /// Repeats until a pass over the thread list finds no thread it does not know, so that threads
-    /// created meanwhile are caught. Sleeps; interruptible.
-    pub(crate) fn new(leader: &OwnedTask) -> core::result::Result<Self, FreezeError> {
+    /// Repeats until a pass over threads and children finds none that it does not know, so that those
+    /// created meanwhile are caught: the cut is consistent because whoever could make more is parked.
+    /// Sleeps; interruptible.
+    pub(crate) fn new(leader: &OwnedTask, scope: Scope) -> core::result::Result<Self, FreezeError> {
         let shared = Arc::pin_init(
             pin_init!(Shared {
                 wq <- WaitQueue::new(c"cr_freeze", kernel::static_lock_class!()),
@@ -275,12 +413,46 @@ impl Freeze {
             GFP_KERNEL,
         )?;
         // Dropped on every way out, thawing what is parked already.
-        let mut me = Freeze { shared: shared.into(), tasks: KVec::new() };
+        let mut me = Freeze { shared: shared.into(), tasks: KVVec::new(), members: KVVec::new() };
         let deadline = now_ms().saturating_add(TIMEOUT_MS as u64);
+        me.claim(leader, deadline)?;
         loop {
-            let added = me.add_new(leader)?;
-            let left = deadline.saturating_sub(now_ms()) as usize;
-            let jiffies = left.saturating_mul(b::CR_HZ as usize).div_ceil(1000);
+            let (mut busy, claimed) = match scope {
+                Scope::Tree => me.add_children()?,
+                Scope::Group { session, id } => {
+                    let (members, claimed) = me.add_members(session, id)?;
+                    let (children, also) = me.add_children()?;
+                    (members || children, claimed.or(also))
+                }
+                Scope::Single => (false, None),
+            };
+            let mut vfork = None;
+            let mut i = 0;
+            while let Some(leader) = me.members.get(i).map(|m| m.leader.again()) {
+                if i > 0 && leader.is_in_vfork() {
+                    // Its parent cannot be parked before it has executed its program or ended.
+                    vfork = Some(leader.as_ref().tgid_vnr());
+                } else {
+                    busy |= me.add_new(&leader)?;
+                }
+                i = i.saturating_add(1);
+            }
+            let left = deadline.saturating_sub(now_ms());
+            if left == 0 {
+                if let Some(pid) = vfork {
+                    return Err(FreezeError::Vfork { pid });
+                }
+                if let Some(pid) = claimed {
+                    return Err(FreezeError::Claimed { pid });
+                }
+            }
+            if vfork.is_some() || claimed.is_some() {
+                // Only for a moment: what keeps us from freezing one of them may need another look.
+                me.shared.wq.wait(wait::INTERRUPTIBLE, Some(1), || false)?;
+                continue;
+            }
+            // CAST: at most the timeout.
+            let jiffies = (left as usize).saturating_mul(b::CR_HZ as usize).div_ceil(1000);
             let all = me.shared.wq.wait(wait::INTERRUPTIBLE, Some(jiffies), || me.settled())?;
             if !all {
                 for t in me.tasks.iter() {
@@ -290,20 +462,149 @@ impl Freeze {
                     }
                 }
             }
-            if !added {
+            // One that was stopped and has been continued meanwhile runs: it is as good as new, unless its work is
+            // still to park it.
+            let known = me.tasks.len();
+            me.tasks.retain(|t| t.is_held() || t.is_gone() || t.is_queued());
+            let quiet = !busy && me.tasks.len() == known && me.tasks.iter().all(|t| t.is_held() || t.is_gone());
+            if quiet && me.ended(deadline)? {
                 break;
             }
-        }
-        me.tasks.retain(|t| t.is_held());
-        // The leader first; then in the order of creation, as the thread list has them.
-        if let Some(i) = me.tasks.iter().position(|t| t.task.as_ptr() == leader.as_ptr()) {
-            if let Some(head) = me.tasks.as_mut_slice().get_mut(..=i) {
-                head.rotate_right(1);
+            if left == 0 {
+                return Err(FreezeError::Errno(EAGAIN));
             }
-        } else {
-            return Err(FreezeError::Errno(ESRCH));
         }
+        // Whoever is continued from here on stays in the list: `intact` will miss it.
+        me.tasks.retain(|t| !t.is_gone());
+        me.arrange(scope)?;
         Ok(me)
+    }
+
+    /// Makes `leader` the first process, when no other checkpoint has it any more.
+    fn claim(&mut self, leader: &OwnedTask, deadline: u64) -> core::result::Result<(), FreezeError> {
+        loop {
+            if let Some(claim) = Claim::take(leader)? {
+                self.members.push(Member { _claim: claim, leader: leader.again(), threads: 0..0 }, GFP_KERNEL)?;
+                return Ok(());
+            }
+            if now_ms() >= deadline {
+                return Err(FreezeError::Claimed { pid: leader.as_ref().tgid_vnr() });
+            }
+            self.shared.wq.wait(wait::INTERRUPTIBLE, Some(1), || false)?;
+        }
+    }
+
+    /// Has every main thread that is not parked come to its end, alone or with its process? Sleeps a little if not.
+    fn ended(&self, deadline: u64) -> core::result::Result<bool, FreezeError> {
+        let held = |m: &Member| self.tasks.iter().any(|t| t.is_held() && t.task.as_ptr() == m.leader.as_ptr());
+        let Some(m) = self.members.iter().find(|m| !m.leader.is_dead() && !held(m)) else { return Ok(true) };
+        if now_ms() >= deadline {
+            let r = m.leader.as_ref();
+            return Err(FreezeError::Stuck { tid: r.pid_vnr(), comm: r.comm(), state: m.leader.state() });
+        }
+        self.shared.wq.wait(wait::INTERRUPTIBLE, Some(1), || false)?;
+        Ok(false)
+    }
+
+    /// Adds the topmost members of a process group or session; as [`Freeze::add_children`].
+    fn add_members(&mut self, session: bool, id: u32) -> core::result::Result<(bool, Option<u32>), FreezeError> {
+        let list = in_scope(session, id)?;
+        let (mut added, mut claimed) = (false, None);
+        for t in list.iter() {
+            let known = self.members.iter().any(|m| m.leader.as_ptr() == t.as_ptr());
+            // What has a parent here comes after it.
+            if known || t.has_parent_among(&self.members) || list.iter().any(|l| t.is_child_of(l)) {
+                continue;
+            }
+            if self.members.len() >= cr_format::limits::PROCESSES as usize {
+                return Err(FreezeError::TooMany);
+            }
+            match Claim::take(t)? {
+                Some(claim) => self.members.push(Member { _claim: claim, leader: t.again(), threads: 0..0 }, GFP_KERNEL)?,
+                None => claimed = Some(t.as_ref().tgid_vnr()),
+            }
+            added = true;
+        }
+        Ok((added, claimed))
+    }
+
+    /// Adds the children of all processes that are known; says whether there were new ones, and names one that
+    /// another checkpoint has.
+    fn add_children(&mut self) -> core::result::Result<(bool, Option<u32>), FreezeError> {
+        let mut set: KVVec<*mut b::task_struct> = KVVec::with_capacity(self.members.len(), GFP_KERNEL)?;
+        for m in self.members.iter() {
+            set.push(m.leader.as_ptr(), GFP_KERNEL)?;
+        }
+        let most = cr_format::limits::PROCESSES as usize;
+        let room = self.members.len().saturating_add(64);
+        let mut list: KVVec<*mut b::task_struct> = KVVec::with_capacity(room, GFP_KERNEL)?;
+        // SAFETY: the leaders are referenced; `list` has room for `room` pointers, each returned one carries a reference.
+        let got = unsafe { b::crs_descend(set.as_mut_ptr(), set.len() as i32, list.as_mut_ptr(), room as i32) } as usize;
+        let got = got.min(room);
+        // SAFETY: `got` pointers were written.
+        unsafe { list.inc_len(got) };
+        let mut result = self.members.reserve(got, GFP_KERNEL).map_err(FreezeError::from);
+        if self.members.len().saturating_add(got) > most {
+            result = Err(FreezeError::TooMany);
+        }
+        let mut claimed = None;
+        for t in list.iter() {
+            // SAFETY: the reference from crs_descend moves into the guard.
+            let (Some(leader), Ok(())) = (unsafe { OwnedTask::from_raw(*t) }, &result) else { continue };
+            match Claim::take(&leader) {
+                // Room was reserved: cannot fail.
+                Ok(Some(claim)) => drop(self.members.push(Member { _claim: claim, leader, threads: 0..0 }, GFP_KERNEL)),
+                Ok(None) => claimed = Some(leader.as_ref().tgid_vnr()),
+                Err(e) => result = Err(e.into()),
+            }
+        }
+        result.map(|()| (got > 0, claimed))
+    }
+
+    /// Puts the threads in the order of their processes and these behind their parents; drops what has gone.
+    fn arrange(&mut self, scope: Scope) -> core::result::Result<(), FreezeError> {
+        // Found level by level, so that parents stand before their children; but who has lost its parent
+        // during the freeze is no descendant any more, and what has been waited for is gone.
+        let mut kept: KVVec<Member> = KVVec::with_capacity(self.members.len(), GFP_KERNEL)?;
+        for (i, m) in core::mem::take(&mut self.members).into_iter().enumerate() {
+            let is_root = match scope {
+                Scope::Group { session, id } => m.leader.scope(session) == id,
+                _ => kept.is_empty(),
+            };
+            let has_parent = is_root || m.leader.has_parent_among(&kept);
+            let has_threads = self.tasks.iter().any(|t| t.task.is_of(&m.leader));
+            if i == 0 && !has_threads {
+                return Err(FreezeError::Errno(ESRCH));
+            }
+            if has_parent && (has_threads || m.leader.is_zombie()) {
+                // Room was reserved.
+                let _ = kept.push(m, GFP_KERNEL);
+            }
+        }
+        let mut at = 0usize;
+        for m in kept.iter_mut() {
+            let start = at;
+            let mut from = at;
+            while let Some(t) = self.tasks.get(from) {
+                if t.task.is_of(&m.leader) {
+                    // The leader first; the others in the order of creation, as the thread list has them.
+                    let to = if t.task.as_ptr() == m.leader.as_ptr() { start } else { at };
+                    if let Some(part) = self.tasks.as_mut_slice().get_mut(to..=from) {
+                        part.rotate_right(1);
+                    }
+                    at = at.saturating_add(1);
+                }
+                from = from.saturating_add(1);
+            }
+            m.threads = start..at;
+        }
+        self.members = kept;
+        Ok(())
+    }
+
+    /// The processes, parents before their children.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
     }
 
     fn settled(&self) -> bool {
@@ -343,7 +644,7 @@ impl Freeze {
                 continue;
             }
             if t.as_ref().fields().ptrace != 0 {
-                return Err(FreezeError::Traced { tid: t.as_ref().pid_vnr() });
+                return Err(FreezeError::Traced { pid: t.as_ref().tgid_vnr(), tid: t.as_ref().pid_vnr() });
             }
             if t.is_stopped() {
                 let stopped_at = Some(t.switches());
@@ -381,9 +682,14 @@ impl Freeze {
         Ok(())
     }
 
-    /// The frozen threads, leader first.
+    /// The frozen threads, process after process, the leader of each first if it lives.
     pub(crate) fn tasks(&self) -> &[Frozen] {
         &self.tasks
+    }
+
+    /// Has one of the threads ended?
+    pub(crate) fn was_killed(&self) -> bool {
+        self.tasks.iter().any(Frozen::is_gone)
     }
 
     /// Are all threads still where they were? False once one of them has been killed or continued.

@@ -23,27 +23,49 @@ use crkit::{bindings as b, sys::file::FileRef};
 use kernel::{alloc::flags::GFP_KERNEL_ACCOUNT, prelude::*};
 
 /// Records of all sections of one image.
-pub(crate) struct Sections(KVec<(u16, KVVec<u8>)>);
+pub(crate) struct Sections {
+    /// Ascending by section and process, as the image has them.
+    list: KVVec<((u16, u32), KVVec<u8>)>,
+    processes: u32,
+}
 
 impl Sections {
-    /// The records of section `id`, empty if there are none.
-    pub(crate) fn get(&self, id: u16) -> &[u8] {
-        self.0.iter().find(|s| s.0 == id).map_or(&[], |s| &s.1)
+    /// The records of section `id` of process number `process`, empty if there are none.
+    pub(crate) fn get(&self, process: u32, id: u16) -> &[u8] {
+        let at = self.list.binary_search_by_key(&(id, process), |s| s.0).ok();
+        at.and_then(|i| self.list.get(i)).map_or(&[], |s| &s.1)
     }
 
-    fn append(&mut self, id: u16, bytes: &[u8]) -> Result {
-        if let Some(s) = self.0.iter_mut().find(|s| s.0 == id) {
+    /// Takes the next piece; the stream has checked the order.
+    fn append(&mut self, process: u32, id: u16, bytes: &[u8]) -> Result {
+        self.processes = self.processes.max(process.saturating_add(1));
+        if let Some(s) = self.list.as_mut_slice().last_mut().filter(|s| s.0 == (id, process)) {
             return Ok(s.1.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?);
         }
         let mut v = KVVec::new();
         v.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)?;
-        Ok(self.0.push((id, v), GFP_KERNEL)?)
+        Ok(self.list.push(((id, process), v), GFP_KERNEL)?)
     }
 }
 
 impl MetaSet for Sections {
     fn section(&self, id: u16) -> &[u8] {
-        self.get(id)
+        self.get(0, id)
+    }
+    fn processes(&self) -> u32 {
+        self.processes
+    }
+    fn of(&self, process: u32, id: u16) -> &[u8] {
+        self.get(process, id)
+    }
+    fn ids(&self, visit: &mut dyn FnMut(u16) -> cr_format::Result) -> cr_format::Result {
+        let mut last = 0;
+        for ((id, _), _) in self.list.iter() {
+            if core::mem::replace(&mut last, *id) != *id {
+                visit(*id)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -55,7 +77,7 @@ struct WithStats<'a> {
 
 impl MetaSet for WithStats<'_> {
     fn section(&self, id: u16) -> &[u8] {
-        if id == words::STATS { self.stats } else { self.meta.get(id) }
+        if id == words::STATS { self.stats } else { self.meta.get(0, id) }
     }
 }
 
@@ -155,17 +177,17 @@ impl Input {
                 e => s.fail(e, "core", b"there is no memory for decompressing the image", "free some memory"),
             })?;
         }
-        let mut sections = Sections(KVec::new());
+        let mut sections = Sections { list: KVVec::new(), processes: 1 };
         loop {
             let next = self.header(s)?;
             if self.validator.is_meta_complete() {
                 self.ahead = Ahead::Header(next);
                 return Ok(sections);
             }
-            let section = self.validator.header().map_or(0, |h| h.section);
+            let (process, section) = self.validator.header().map_or((0, 0), |h| (h.owner, h.section));
             let Next::Payload(len) = next else { return Err(EUCLEAN) };
             self.payload(s, len)?;
-            sections.append(section, &self.buffer)?;
+            sections.append(process, section, &self.buffer)?;
         }
     }
 

@@ -94,12 +94,3 @@ pub(crate) fn probe(stage: u32, before: &Before) -> Result {
         _ => Err(EINVAL),
     }
 }
-
-/// Does the task have a domain? `None` while the slot is unknown.
-pub(crate) fn has_domain(task: &OwnedTask) -> Result<Option<bool>> {
-    match slot() {
-        Slot::Unknown => Ok(None),
-        Slot::Absent => Ok(Some(false)),
-        Slot::Word(i) => with_blob(task, |w| Ok(Some(w.get(i).is_some_and(|v| *v != 0)))),
-    }
-}

@@ -42,6 +42,7 @@ pub(crate) struct Output {
     stored_bytes: u64,
     /// Compresses it, if that is wanted.
     packer: Option<Packer>,
+    is_tree: bool,
 }
 
 // SAFETY: the page pointers in `vec` are only used inside one call that holds references to the pages.
@@ -52,7 +53,7 @@ impl Output {
     ///
     /// # Errors
     /// `EBADF` when it is not open for writing, `EINVAL` when it cannot be written by the kernel.
-    pub(crate) fn new(file: FileRef, packer: Option<Packer>) -> Result<Self> {
+    pub(crate) fn new(file: FileRef, packer: Option<Packer>, is_tree: bool) -> Result<Self> {
         if file.fmode() & b::CR_FMODE_WRITE == 0 {
             return Err(EBADF);
         }
@@ -69,6 +70,7 @@ impl Output {
             zero_pages: 0,
             stored_bytes: 0,
             packer,
+            is_tree,
         })
     }
 
@@ -82,17 +84,20 @@ impl Output {
         if self.packer.is_some() {
             sb.feature_incompat |= superblock::ZSTD;
         }
+        if self.is_tree {
+            sb.feature_incompat |= superblock::PROCESSES;
+        }
         let mut page = KBox::new([0u8; superblock::LEN], GFP_KERNEL)?;
         self.writer.superblock(&sb, &mut page);
         self.write(&*page)
     }
 
-    /// Writes the records of one section as META chunks.
-    pub(crate) fn meta(&mut self, section: u16, records: &[u8]) -> Result {
+    /// Writes the records of one section and process as META chunks.
+    pub(crate) fn meta(&mut self, process: u32, section: u16, records: &[u8]) -> Result {
         let mut rest = records;
         while let Some(piece) = cut_records(&mut rest) {
             let piece = piece.map_err(errno_of)?;
-            let head = self.writer.meta(section, true, piece, &mut self.index).map_err(errno_of)?;
+            let head = self.writer.meta_of(process, section, true, piece, &mut self.index).map_err(errno_of)?;
             self.write(&head)?;
             self.write(piece)?;
         }

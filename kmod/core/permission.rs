@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Who may checkpoint whom: whoever may attach to it with ptrace.
 //!
-//! `ptrace_may_access` is not exported, but opening `/proc/PID/mem` for writing as the caller performs
+//! `ptrace_may_access` is not exported, but opening `/proc/PID/task/TID/mem` for writing as the caller performs
 //! exactly that check (`PTRACE_MODE_ATTACH_FSCREDS`, security modules and yama included). The open file
 //! holds the `mm_struct` that was checked; the freeze later proves that the process still has that one.
 
@@ -18,13 +18,18 @@ pub(crate) struct Permission {
 }
 
 impl Permission {
-    /// Checks the caller against process `pid`.
+    /// Checks the caller against the process of `leader`, by a thread that lives: the main thread may have ended alone.
     ///
     /// # Errors
     /// `EPERM` or `EACCES` if not allowed; `ENXIO` when `/proc` is not the real procfs; `ESRCH` when the
     /// process has no memory (kernel thread, zombie).
-    pub(crate) fn check(pid: i32) -> Result<Self> {
-        let path = CString::try_from_fmt(fmt!("/proc/{pid}/mem"))?;
+    pub(crate) fn check(leader: &OwnedTask) -> Result<Self> {
+        let pid = leader.as_ref().tgid_vnr();
+        let tid = match leader.has_ended() {
+            true => leader.live_thread().ok_or(ESRCH)?.as_ref().pid_vnr(),
+            false => pid,
+        };
+        let path = CString::try_from_fmt(fmt!("/proc/{pid}/task/{tid}/mem"))?;
         let mem = FileRef::open(&path, b::O_RDWR, 0)?;
         if mem.fs_magic() != b::CR_PROC_SUPER_MAGIC {
             return Err(ENXIO);
@@ -36,7 +41,7 @@ impl Permission {
     /// The address space that was checked.
     fn mm(&self) -> *mut b::mm_struct {
         // SAFETY: `mem_open` in fs/proc/base.c stores the mm there; the magic proved it is that file
-        // system, and only /proc/PID/mem could be opened under that name.
+        // system, and only /proc/PID/task/TID/mem could be opened under that name.
         unsafe { (*self.mem.as_ptr()).private_data.cast() }
     }
 }

@@ -36,6 +36,49 @@ pub(crate) enum State {
 /// Sessions that exist, for `status`.
 static SESSIONS: AtomicU32 = AtomicU32::new(0);
 
+/// What an extension knows as its session: the session, and which process of it is spoken of.
+pub(crate) struct Handle {
+    session: *const Session,
+    /// Number of the process.
+    pub(crate) process: u32,
+    /// Are records that are emitted about what processes share?
+    pub(crate) shares: bool,
+}
+
+// SAFETY: the pointer is used only while the session is known to live, see `from_raw`.
+unsafe impl Send for Handle {}
+// SAFETY: as above; a session may be used by several threads at once.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// Process number `process` of the session.
+    pub(crate) fn new(session: &Session, process: u32) -> Self {
+        Self { session, process, shares: false }
+    }
+
+    /// The same process, for records about what it may share with others.
+    pub(crate) fn sharing(session: &Session, process: u32) -> Self {
+        Self { session, process, shares: true }
+    }
+
+    /// The pointer that extensions get; valid as long as `self`.
+    pub(crate) fn as_raw(&self) -> *mut b::cr_session {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The handle behind a pointer that an extension passes back, and its session.
+    ///
+    /// # Safety
+    /// `s` came from `as_raw` of a handle that lives for `'a`, as does its session.
+    pub(crate) unsafe fn from_raw<'a>(s: *mut b::cr_session) -> (&'a Handle, &'a Session) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let me = &*s.cast::<Handle>();
+            (me, &*me.session)
+        }
+    }
+}
+
 /// One open of the device.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Session {
@@ -90,20 +133,6 @@ impl Session {
     /// Sets the state at the end of a call that owned it.
     pub(crate) fn set(&self, to: State) {
         self.state.store(to as u32, Ordering::Release);
-    }
-
-    /// The pointer that extensions get.
-    pub(crate) fn as_raw(&self) -> *mut b::cr_session {
-        core::ptr::from_ref(self).cast_mut().cast()
-    }
-
-    /// The session behind a pointer that an extension passes back.
-    ///
-    /// # Safety
-    /// `s` came from `as_raw` of a session that lives for `'a`.
-    pub(crate) unsafe fn from_raw<'a>(s: *mut b::cr_session) -> &'a Session {
-        // SAFETY: by the caller's promise.
-        unsafe { &*s.cast::<Session>() }
     }
 
     /// The checkpoint in progress.

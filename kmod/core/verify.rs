@@ -12,17 +12,21 @@ use cr_format::{runs::Run, sections as words, validate, FileRecord, VmaRecord};
 use crkit::{bindings as b, sys::wait};
 use kernel::prelude::*;
 
-/// Start and end of every memory area with contents of its own.
-type Areas = KVVec<(u64, u64)>;
+/// By process: start and end of every memory area with contents of its own.
+type Areas = KVVec<KVVec<(u64, u64)>>;
 
 /// Reads page data and everything behind it, and checks them against the metadata.
 pub(crate) fn rest(s: &Session, input: &mut Input, set: &Sections) -> Result {
     let mut areas = Areas::new();
-    for r in cr_format::records_of::<VmaRecord<'_>>(validate::MetaSet::section(set, words::MEMORY)) {
-        let r = r.map_err(|e| s.fail_format(e))?;
-        if validate::has_contents(&r) {
-            areas.push((r.start, r.end), GFP_KERNEL)?;
+    for process in 0..validate::MetaSet::processes(set) {
+        let mut list = KVVec::new();
+        for r in cr_format::records_of::<VmaRecord<'_>>(set.get(process, words::MEMORY)) {
+            let r = r.map_err(|e| s.fail_format(e))?;
+            if validate::has_contents(&r) {
+                list.push((r.start, r.end), GFP_KERNEL)?;
+            }
         }
+        areas.push(list, GFP_KERNEL)?;
     }
     input.buffer_all();
     loop {
@@ -40,7 +44,12 @@ fn place(set: &Sections, areas: &Areas, chunk: &PageChunk) -> cr_format::Result 
     // Which kind of run it is makes no difference here.
     let mut runs = chunk.runs.iter().map(|r: &b::cr_run| Run::data(r.start, r.npages));
     match chunk.section {
-        words::MEMORY => runs.try_for_each(|r| validate::run_in_vmas(areas, &r)),
+        words::MEMORY => {
+            // The owner is one more than the number of the process, as has been checked.
+            let process = (chunk.owner as usize).checked_sub(1);
+            let areas: &[(u64, u64)] = process.and_then(|p| areas.get(p)).map_or(&[], |a| a);
+            runs.try_for_each(|r| validate::run_in_vmas(areas, &r))
+        }
         words::FILES => {
             let files = validate::MetaSet::section(set, words::FILES);
             let owner = cr_format::records_of::<FileRecord<'_>>(files).map_while(cr_format::Result::ok).find(|f| f.id == chunk.owner);

@@ -60,5 +60,8 @@ pub(crate) fn emit(cx: &Checkpoint<'_>) -> Result {
     if cred.has_keyrings() {
         cx.note(WORD, b"keyrings of the thread and of the process are not kept")?;
     }
+    if cred.has_other_session_keyring()? {
+        cx.note(WORD, b"the session keyring is not kept: the restarted process has that of whoever restarts it")?;
+    }
     cx.emit(&mine.to_record(leader.tgid_vnr()))
 }

@@ -62,6 +62,12 @@ impl CredRef {
         }
     }
 
+    /// Has the process another session keyring than the caller?
+    pub(crate) fn has_other_session_keyring(&self) -> Result<bool> {
+        let mine = CredRef::of(&TaskRef::current())?;
+        Ok(!core::ptr::eq(self.get().session_keyring, mine.get().session_keyring))
+    }
+
     /// Does the thread or the process have a keyring of its own?
     pub(crate) fn has_keyrings(&self) -> bool {
         let c = self.get();

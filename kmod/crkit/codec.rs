@@ -91,6 +91,20 @@ unsafe fn words<'a>(p: *mut c_void, len: usize) -> &'a mut [MaybeUninit<u64>] {
     unsafe { core::slice::from_raw_parts_mut(p.cast(), len / 8) }
 }
 
+/// # Safety
+/// `p` is valid for writing `len` initialised bytes during `'a`, for the callee alone.
+unsafe fn target<'a>(p: *mut c_void, len: u32) -> &'a mut [u8] {
+    // SAFETY: by the caller's promise.
+    unsafe { core::slice::from_raw_parts_mut(p.cast(), len as usize) }
+}
+
+/// # Safety
+/// `p` is valid for reading `len` bytes during `'a`, and nobody writes them.
+unsafe fn source<'a>(p: *const c_void, len: u32) -> &'a [u8] {
+    // SAFETY: by the caller's promise.
+    unsafe { core::slice::from_raw_parts(p.cast(), len as usize) }
+}
+
 fn answer(r: Result<usize>) -> c_long {
     match r {
         // CAST: at most 1 MiB.
@@ -113,13 +127,7 @@ unsafe extern "C" fn decode<C: Codec>(
     src_len: u32,
 ) -> c_long {
     // SAFETY: the core passes valid, separate buffers of these lengths, the workspace aligned.
-    let (ws, to, from) = unsafe {
-        (
-            words(ws, ws_len),
-            core::slice::from_raw_parts_mut(dst.cast::<u8>(), dst_len as usize),
-            core::slice::from_raw_parts(src.cast::<u8>(), src_len as usize),
-        )
-    };
+    let (ws, to, from) = unsafe { (words(ws, ws_len), target(dst, dst_len), source(src, src_len)) };
     answer(C::decode(ws, to, from))
 }
 
@@ -133,12 +141,6 @@ unsafe extern "C" fn encode<C: Codec>(
     src_len: u32,
 ) -> c_long {
     // SAFETY: as in `decode`.
-    let (ws, to, from) = unsafe {
-        (
-            words(ws, ws_len),
-            core::slice::from_raw_parts_mut(dst.cast::<u8>(), dst_len as usize),
-            core::slice::from_raw_parts(src.cast::<u8>(), src_len as usize),
-        )
-    };
+    let (ws, to, from) = unsafe { (words(ws, ws_len), target(dst, dst_len), source(src, src_len)) };
     answer(C::encode(ws, level, to, from))
 }

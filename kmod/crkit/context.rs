@@ -12,7 +12,11 @@ use crate::{
 };
 use cr_format::Record;
 use core::{marker::PhantomData, ptr::NonNull};
-use kernel::{error::to_result, prelude::*, str::CStr};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    str::{CStr, CString},
+};
 
 /// One run of pages: `start` (address or byte offset), `npages`, `kind` ([`RUN_DATA`], [`RUN_ZERO`],
 /// [`RUN_DUPLICATE`]), `source` (of a duplicate).
@@ -86,6 +90,18 @@ impl Session<'_> {
         self.report(b::CR_REPORT_EXTERNAL, record)
     }
 
+    /// Number of the process that this is about: 0 is the first.
+    pub fn process(&self) -> u32 {
+        // SAFETY: live session.
+        unsafe { b::cr_process(self.ptr.as_ptr()) }
+    }
+
+    /// Number of processes.
+    pub fn process_count(&self) -> u32 {
+        // SAFETY: live session.
+        unsafe { b::cr_process_count(self.ptr.as_ptr()) }
+    }
+
     /// Tells the user something that is no failure.
     pub fn note(&self, word: &str, message: &[u8]) -> Result {
         self.report(b::CR_REPORT_NOTE, &cr_format::NoteRecord { id: 0, word: word.as_bytes(), message })
@@ -135,6 +151,17 @@ macro_rules! context {
     };
 }
 
+/// What [`Checkpoint::has`] looks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Member {
+    /// A thread.
+    Thread,
+    /// A process (thread group).
+    Process,
+    /// A process group.
+    Group,
+}
+
 context! {
     /// A checkpoint in progress; all tasks are frozen at the user boundary.
     Checkpoint
@@ -145,7 +172,46 @@ context! {
 }
 
 impl<'a> Checkpoint<'a> {
-    /// Appends one record to the extension's section.
+    /// Another process of the checkpoint; records emitted through it are about that process. `None` behind the last.
+    pub fn of_process(&self, number: u32) -> Option<Checkpoint<'a>> {
+        // SAFETY: live session.
+        let raw = unsafe { b::cr_of_process(self.raw(), number) };
+        // SAFETY: handles live as long as the session.
+        (!raw.is_null()).then(|| unsafe { Self::from_raw(raw, self.section) })
+    }
+
+    /// All processes of the checkpoint, those included that have ended ([`Checkpoint::is_zombie`]).
+    pub fn all_processes(&self) -> impl Iterator<Item = Checkpoint<'a>> + use<'a, '_> {
+        (0..self.process_count()).filter_map(|n| self.of_process(n))
+    }
+
+    /// Has the process ended, and its parent has not waited for it yet? Then it has a leader and nothing else.
+    pub fn is_zombie(&self) -> bool {
+        self.task_count() == 0
+    }
+
+    /// The same process, for records about itself inside of [`crate::Extension::checkpoint_file`].
+    pub fn own(&self) -> Checkpoint<'a> {
+        self.of_process(self.process()).unwrap_or(*self)
+    }
+
+    /// The next number, from 1, of this process in the numbering `space`, see [`Checkpoint::object_in`].
+    pub fn number(&self, space: u16) -> Result<u32> {
+        let mut number = 0;
+        // SAFETY: live session, valid out pointer.
+        to_result(unsafe { b::cr_number(self.raw(), space, &mut number) })?;
+        Ok(number)
+    }
+
+    /// The process that the object with this key was numbered in, see [`Checkpoint::object_in`].
+    pub fn object_process(&self, space: u16, key: u64) -> Option<u32> {
+        let mut process = 0;
+        // SAFETY: live session, valid out pointer.
+        (unsafe { b::cr_object_process(self.raw(), space, key, &mut process) } == 1).then_some(process)
+    }
+
+    /// Appends one record to the section: about the process, or in [`crate::Extension::checkpoint_file`] about what processes
+    /// share.
     pub fn emit<'r, R: Record<'r>>(&self, record: &R) -> Result {
         let mut buf = RecordBuf::new();
         buf.push(record)?;
@@ -180,13 +246,21 @@ impl<'a> Checkpoint<'a> {
         unsafe { b::cr_task_count(self.raw()) }
     }
 
-    /// The thread group leader.
+    /// The thread group leader; another thread of the process if that has ended alone ([`Checkpoint::ended_main`]).
     pub fn leader(&self) -> TaskRef<'a> {
         // SAFETY: live session; there is always a leader; its reference lives as long as the session.
         unsafe { TaskRef::borrow(NonNull::new_unchecked(b::cr_task(self.raw(), 0))) }
     }
 
-    /// All frozen tasks, leader first.
+    /// The main thread, if it has ended while others of the process go on: it has no memory, files or registers any more.
+    pub fn ended_main(&self) -> Option<TaskRef<'a>> {
+        let first = self.leader();
+        let main = NonNull::new(first.fields().group_leader)?;
+        // SAFETY: the session holds references to the leaders of all its processes, this one included, for `'a`.
+        (main.as_ptr() != first.as_ptr()).then(|| unsafe { TaskRef::borrow(main) })
+    }
+
+    /// All frozen tasks, leader first if it lives.
     pub fn tasks(&self) -> impl Iterator<Item = TaskRef<'a>> + '_ {
         (0..self.task_count()).filter_map(|i| {
             // SAFETY: live session.
@@ -194,6 +268,18 @@ impl<'a> Checkpoint<'a> {
             // SAFETY: the session holds a reference for `'a`.
             Some(unsafe { TaskRef::borrow(t) })
         })
+    }
+
+    /// Is this the id of a frozen thread of the process, of the process itself, or of its group?
+    pub fn has(&self, what: Member, id: u32) -> bool {
+        let is_it = |t: TaskRef<'_>| {
+            id == match what {
+                Member::Thread => t.pid_vnr(),
+                Member::Process => t.tgid_vnr(),
+                Member::Group => t.pgrp_vnr(),
+            }
+        };
+        self.tasks().any(is_it)
     }
 
     /// The address space that all tasks share.
@@ -206,6 +292,13 @@ impl<'a> Checkpoint<'a> {
     pub fn flags(&self) -> u32 {
         // SAFETY: live session.
         unsafe { b::cr_checkpoint_flags(self.raw()) }
+    }
+
+    /// Number of the word in the security blob of a task's credentials that leads to its Landlock domain; `None` if no domain
+    /// is to be kept, because the kernel has none, or the user gives them up.
+    pub fn landlock_word(&self) -> Option<usize> {
+        // SAFETY: live session.
+        usize::try_from(unsafe { b::cr_landlock_word(self.raw()) }).ok()
     }
 
     /// Did the user promise to connect descriptor `fd` at restart?
@@ -238,6 +331,17 @@ impl<'a> Checkpoint<'a> {
         Ok((id, r == 1))
     }
 
+    /// The id of an open file that a process has, in section `files`. For extensions that `files` asks about open files.
+    pub fn open_file_id(&self, file: &FileRef) -> Result<u32> {
+        let own = file.as_ptr() as u64;
+        // One whose contents are in the image is known by its inode.
+        let key = match self.object_process(cr_format::FILES, own) {
+            Some(_) => own,
+            None => file.inode_key() as u64,
+        };
+        Ok(self.object_in(cr_format::FILES, key)?.0)
+    }
+
     /// Lets the extension with this resource word take part, loading its module `crext-<word>` if need be: it has
     /// emitted its own records when this returns its section. `None` when there is no such extension.
     pub fn require(&self, word: &CStr) -> Result<Option<u16>> {
@@ -262,6 +366,12 @@ impl<'a> Checkpoint<'a> {
         Ok((r == 1).then_some(section))
     }
 
+    /// The lowest descriptor of `file` in the frozen process, -1 if it has none: for messages.
+    pub fn descriptor_of(&self, file: &FileRef) -> i64 {
+        let mut all = crate::sys::open_file::descriptors(self.leader());
+        all.find(|(_, f)| f.as_ptr() == file.as_ptr()).map_or(-1, |(fd, _)| fd.into())
+    }
+
     /// Lets the extension of `section` emit its records of `file`.
     pub fn checkpoint_file(&self, section: u16, file: &FileRef, id: u32) -> Result {
         // SAFETY: live session; `file` is referenced.
@@ -279,11 +389,26 @@ impl<'a> Checkpoint<'a> {
 }
 
 impl<'a> Restart<'a> {
-    /// All records of a section, checked: empty if the image has none.
+    /// All records of a section about the process, checked: empty if the image has none.
     pub fn section(&self, section: u16) -> &'a [u8] {
+        self.section_of(self.process(), section)
+    }
+
+    /// The records of a section about the first process and what all share.
+    pub fn shared_section(&self, section: u16) -> &'a [u8] {
+        self.section_of(0, section)
+    }
+
+    /// The shared records of type `R`, in image order.
+    pub fn shared_records<R: Record<'a>>(&self) -> impl Iterator<Item = Result<R>> + use<'a, R> {
+        cr_format::records_of::<R>(self.shared_section(R::SECTION)).map(|r| r.map_err(errno_of))
+    }
+
+    /// The records of a section about process number `process`.
+    pub fn section_of(&self, process: u32, section: u16) -> &'a [u8] {
         let mut len = 0;
         // SAFETY: live session, valid out pointer.
-        let p = unsafe { b::cr_section(self.raw(), section, &mut len) };
+        let p = unsafe { b::cr_section(self.raw(), process, section, &mut len) };
         if p.is_null() || len == 0 {
             return &[];
         }
@@ -327,6 +452,12 @@ impl<'a> Restart<'a> {
         unsafe { FileRef::from_raw(b::cr_mapped_file(self.raw(), fd)) }
     }
 
+    /// `RESTART_*` flags of the caller.
+    pub fn flags(&self) -> u32 {
+        // SAFETY: live session.
+        unsafe { b::cr_restart_flags(self.raw()) }
+    }
+
     /// `FILES_*` policy of the caller.
     pub fn files_policy(&self) -> u32 {
         // SAFETY: live session.
@@ -359,7 +490,7 @@ impl<'a> Restart<'a> {
     /// # Errors
     /// `EUCLEAN` when there is none.
     pub fn file_record(&self, id: u32) -> Result<cr_format::FileRecord<'a>> {
-        for r in self.records::<cr_format::FileRecord<'a>>() {
+        for r in self.shared_records::<cr_format::FileRecord<'a>>() {
             let r = r?;
             if r.id == id {
                 return Ok(r);
@@ -368,11 +499,41 @@ impl<'a> Restart<'a> {
         Err(EUCLEAN)
     }
 
+    /// The lowest descriptor that file object `file` gets, for extension `word`.
+    ///
+    /// # Errors
+    /// `EUCLEAN` when it gets none, explained.
+    pub fn descriptor_of(&self, word: &str, file: u64) -> Result<u32> {
+        for d in self.records::<cr_format::DescriptorRecord>() {
+            let d = d?;
+            if d.file == file {
+                return u32::try_from(d.fd).map_err(|_| EUCLEAN);
+            }
+        }
+        let text = CString::try_from_fmt(fmt!("open file {file} is needed, but has no descriptor"))?;
+        Err(self.fail(EUCLEAN, word, "", text.to_bytes(), "list every defect with: crimg verify IMAGE"))
+    }
+
     /// Lets the extension of `section` make file object `id`.
     pub fn restart_file(&self, section: u16, id: u32) -> Result<FileRef> {
         let mut file = core::ptr::null_mut();
         // SAFETY: live session, valid out pointer.
         to_result(unsafe { b::cr_restart_file(self.raw(), section, id, &mut file) })?;
+        // SAFETY: on success the reference is ours.
+        unsafe { FileRef::from_raw(file) }.ok_or(EINVAL)
+    }
+
+    /// Gives an open file, known as `id` of the extension's section, to the other processes.
+    pub fn put_file(&self, id: u32, file: &FileRef) -> Result {
+        // SAFETY: live session and file.
+        to_result(unsafe { b::cr_put_file(self.raw(), self.section, id, file.as_ptr()) })
+    }
+
+    /// What another process has given, or will give, by [`Restart::put_file`]: waits for it.
+    pub fn get_file(&self, id: u32) -> Result<FileRef> {
+        let mut file = core::ptr::null_mut();
+        // SAFETY: live session, valid out pointer.
+        to_result(unsafe { b::cr_get_file(self.raw(), self.section, id, &mut file) })?;
         // SAFETY: on success the reference is ours.
         unsafe { FileRef::from_raw(file) }.ok_or(EINVAL)
     }

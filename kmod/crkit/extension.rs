@@ -69,6 +69,10 @@ pub enum Next {
 /// they are listed here. No function is called after an error of the same session, except `drop` of
 /// the state. An error must have been explained with [`Restart::fail`] or [`Checkpoint::fail`] unless
 /// the errno alone says it all.
+///
+/// The functions with a default are those that many extensions have no use for. A default does nothing where nothing
+/// is lost by that, and refuses where something would be: page data or a claimed file that nobody takes ends the
+/// session. `prepare` and `step` have none, for a state that is checked but not put back would be lost in silence.
 pub trait Extension: 'static {
     /// Resource word: names the module `cr_<word>`, its alias `crext-<word>` and its image section.
     const WORD: &'static CStr;
@@ -79,28 +83,79 @@ pub trait Extension: 'static {
     /// What `prepare` keeps for the later steps. Several threads use it at once.
     type State: Send + Sync;
 
-    /// Emits the records of the frozen process and reports what would be lost.
-    fn checkpoint(cx: &Checkpoint<'_>) -> Result;
-    /// Streams page data, after all records.
-    fn bulk(cx: &Checkpoint<'_>) -> Result;
-    /// Is this open file ours? Must not sleep or change anything.
-    fn claims(file: &FileRef) -> bool;
-    /// Emits the records of one claimed file; `id` is its object id in section `files`.
-    fn checkpoint_file(cx: &Checkpoint<'_>, file: &FileRef, id: u32) -> Result;
+    /// Emits the records of the frozen process and reports what would be lost. Default: everything is done file by
+    /// file, in [`Extension::checkpoint_file`].
+    fn checkpoint(_cx: &Checkpoint<'_>) -> Result {
+        Ok(())
+    }
+    /// Streams page data, after all records. Default: there is none.
+    fn bulk(_cx: &Checkpoint<'_>) -> Result {
+        Ok(())
+    }
+    /// Is this open file ours? Must not sleep or change anything. Default: none is.
+    fn claims(_file: &FileRef) -> bool {
+        false
+    }
+    /// Emits the records of one claimed file; `id` is its object id in section `files`. Default: `EINVAL`.
+    fn checkpoint_file(_cx: &Checkpoint<'_>, _file: &FileRef, _id: u32) -> Result {
+        Err(EINVAL)
+    }
 
     /// Checks every record and reserves whatever can run out. Nothing may become visible yet.
     fn prepare(cx: &Restart<'_>) -> Result<KBox<Self::State>>;
     /// One step of the restart, in the context of the thread `at.task`.
     fn step(cx: &Restart<'_>, state: &Self::State, at: At) -> Result<Next>;
-    /// Makes the claimed file object `id` (leader, [`Phase::Process`]).
-    fn restart_file(cx: &Restart<'_>, state: &Self::State, id: u32) -> Result<FileRef>;
+    /// Makes the claimed file object `id` (leader, [`Phase::Process`]). Default: `EINVAL`.
+    fn restart_file(_cx: &Restart<'_>, _state: &Self::State, _id: u32) -> Result<FileRef> {
+        Err(EINVAL)
+    }
     /// One chunk of page data of our section: contents of all runs that are not zero must be taken, in order, with
-    /// [`Restart::bulk_read`].
-    fn fill(cx: &Restart<'_>, state: &Self::State, owner: u32, runs: &[Run]) -> Result;
+    /// [`Restart::bulk_read`]. Default: `EINVAL`.
+    fn fill(_cx: &Restart<'_>, _state: &Self::State, _owner: u32, _runs: &[Run]) -> Result {
+        Err(EINVAL)
+    }
     /// Called by the coordinator on the switched-out thread, right before `commit_regs`.
-    fn commit_outside(cx: &Restart<'_>, state: &Self::State, task: u32, t: &TaskRef) -> Result;
+    fn commit_outside(_cx: &Restart<'_>, _state: &Self::State, _task: u32, _t: &TaskRef<'_>) -> Result {
+        Ok(())
+    }
     /// Called by the thread on its way to user mode, last of all.
-    fn commit_regs(cx: &Restart<'_>, state: &Self::State, task: u32, regs: &mut b::pt_regs);
+    fn commit_regs(_cx: &Restart<'_>, _state: &Self::State, _task: u32, _regs: &mut b::pt_regs) {}
+}
+
+/// A module that is one extension and nothing else: its `module!` and its registration.
+///
+/// ```text
+/// crkit::extension_module! {
+///     extension: Eventfd,
+///     name: "cr_eventfd",
+///     description: "Checkpoint and restart of processes: event counters",
+///     alias: ["crext-eventfd", "crext-file-anon-eventfd"],
+/// }
+/// ```
+///
+/// A module that does more, or whose records have a schema, writes these lines itself: see `kmod/samples/`.
+// `tt`, not `literal`: the macro `module!` wants the bare tokens.
+#[macro_export]
+macro_rules! extension_module {
+    (extension: $extension:ty, name: $name:tt, description: $description:tt, alias: $alias:tt $(,)?) => {
+        ::kernel::prelude::module! {
+            type: Module,
+            name: $name,
+            authors: ["The crkit authors"],
+            description: $description,
+            license: "GPL",
+            alias: $alias,
+        }
+
+        /// The module: its registration with the core.
+        struct Module(#[expect(dead_code, reason = "unregisters on drop")] $crate::Registration<$extension>);
+
+        impl ::kernel::Module for Module {
+            fn init(module: &'static ::kernel::ThisModule) -> ::kernel::error::Result<Self> {
+                Ok(Self($crate::Registration::new(module, &[])?))
+            }
+        }
+    };
 }
 
 /// Keeps an extension registered with the core; unregisters on drop (module unload).

@@ -8,6 +8,7 @@
 //! Layout: [`extension`] the trait and its registration · [`context`] what an extension may ask of the
 //! core · [`codec`] compression of page data · [`sys`] the thin layer over kernel functions · [`bindings`] what bindgen made.
 
+pub mod anonymous;
 pub mod bindings;
 pub mod codec;
 pub mod context;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Open files that a restart makes with a few system calls each: eventfd, timerfd, signalfd and the like.
 //!
-//! The leader makes them one after the other in [`Phase::Process`], before `files` (10) asks for them, so
+//! The leader makes them one after the other in [`Phase::Process`], before `files` asks for them, so
 //! that its own limits and rights apply. The descriptor that the first call gives exists only until the
 //! object is finished; then the open file waits here until `files` puts it where it belongs.
 
@@ -12,15 +12,24 @@ use crate::{
 };
 use kernel::{new_mutex, prelude::*, str::CString, sync::Mutex};
 
+/// [`crate::Extension::ORDER`] of extensions that make such objects: before `files` (10), which asks for them.
+pub const ORDER: u32 = 8;
+
 /// How one kind of object is made. `n` counts the objects from 0, in the order of their file ids.
 pub trait Maker {
     /// Resource word, for messages.
-    const WORD: &'static str;
+    fn word(&self) -> &'static str;
     /// Step 0: the system call that makes the object and returns its descriptor.
     fn make(&self, cx: &Restart<'_>, n: usize) -> Result<Syscall>;
+    /// Flags of object `n` beside those that section `files` keeps. Default: none.
+    fn flags(&self, _n: usize) -> u32 {
+        0
+    }
     /// Step 1, 2 …: the next system call on descriptor `fd`; `None` when the object is finished. An error
-    /// of the call before ends the restart.
-    fn next(&self, cx: &Restart<'_>, n: usize, step: u32, fd: u32) -> Result<Option<Syscall>>;
+    /// of the call before ends the restart. Default: it is finished when it is made.
+    fn next(&self, _cx: &Restart<'_>, _n: usize, _step: u32, _fd: u32) -> Result<Option<Syscall>> {
+        Ok(None)
+    }
 }
 
 struct Progress {
@@ -63,7 +72,7 @@ impl Objects {
             if at.prev < 0 {
                 let e = i32::try_from(at.prev).map_or(EPROTO, Error::from_errno);
                 let text = CString::try_from_fmt(fmt!("open file {id} cannot be made (call {})", p.calls))?;
-                return Err(cx.fail(e, M::WORD, "", text.to_bytes(), "see ulimit -n and the limits of the user"));
+                return Err(cx.fail(e, maker.word(), "", text.to_bytes(), "see ulimit -n and the limits of the user"));
             }
             let fd = match p.current {
                 Some(fd) => fd,
@@ -79,7 +88,7 @@ impl Objects {
             }
             let file = FileRef::fget(fd)?;
             open_file::close(fd)?;
-            file.set_flags(flags);
+            file.set_flags(flags | maker.flags(p.object));
             p.made.push((id, file), GFP_KERNEL)?;
             p.object = p.object.saturating_add(1);
             (p.current, p.calls) = (None, 0);

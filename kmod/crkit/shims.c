@@ -8,10 +8,13 @@
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/stat.h>
+#include <linux/hugetlb.h>
 #include <linux/shmem_fs.h>
 #include <linux/leafops.h>
 #include <linux/mm_inline.h>
+#include <linux/mount.h>
 #include <linux/nsproxy.h>
+#include <linux/proc_fs.h>
 #include <linux/pgtable.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -75,6 +78,106 @@ int crs_threads(struct task_struct *p, struct task_struct **out, int max)
 	return n;
 }
 
+/* Processes whose parent is one of the `n` leaders in `set`, and which are not in it themselves, each with a reference. */
+int crs_descend(struct task_struct **set, int n, struct task_struct **out, int max)
+{
+	struct task_struct *q;
+	int count = 0;
+
+	rcu_read_lock();
+	for_each_process(q) {
+		struct task_struct *parent = rcu_dereference(q->real_parent)->group_leader;
+		bool is_child = false, is_known = false;
+		int i;
+
+		if (READ_ONCE(q->exit_state) == EXIT_DEAD)
+			continue;
+		for (i = 0; i < n; i++) {
+			is_child |= set[i] == parent;
+			is_known |= set[i] == q;
+		}
+		if (!is_child || is_known)
+			continue;
+		if (count < max) {
+			get_task_struct(q);
+			out[count] = q;
+		}
+		count++;
+	}
+	rcu_read_unlock();
+	return count;
+}
+
+/* Processes whose session or process group has this id, each with a reference; how many were written. */
+int crs_in_scope(int session, int id, struct task_struct **out, int max)
+{
+	struct task_struct *q;
+	int count = 0;
+
+	rcu_read_lock();
+	for_each_process(q) {
+		if (count >= max)
+			break;
+		if (READ_ONCE(q->exit_state) == EXIT_DEAD)
+			continue;
+		if ((session ? task_session_vnr(q) : task_pgrp_vnr(q)) != id)
+			continue;
+		get_task_struct(q);
+		out[count++] = q;
+	}
+	rcu_read_unlock();
+	return count;
+}
+
+int crs_leaderless(struct task_struct *t, int session)
+{
+	struct task_struct *q;
+	struct pid *pid;
+	int count = 0;
+
+	rcu_read_lock();
+	pid = session ? task_session(t) : task_pgrp(t);
+	if (pid && !pid_task(pid, PIDTYPE_PID)) {
+		for_each_process(q) {
+			if (READ_ONCE(q->exit_state) != EXIT_DEAD && (session ? task_session(q) : task_pgrp(q)) == pid)
+				count++;
+		}
+	}
+	rcu_read_unlock();
+	return count;
+}
+
+/* The process that p is a child of now; only to compare. */
+struct task_struct *crs_parent(struct task_struct *p)
+{
+	struct task_struct *parent;
+
+	rcu_read_lock();
+	parent = rcu_dereference(p->real_parent)->group_leader;
+	rcu_read_unlock();
+	return parent;
+}
+
+/* Does p still run in the memory of its parent, which waits for it (vfork)? */
+int crs_in_vfork(struct task_struct *p) { return READ_ONCE(p->vfork_done) != NULL; }
+
+/* What wait(2) says of a process that has ended: kernel/exit.c, wait_task_zombie(). */
+int crs_wait_status(struct task_struct *p)
+{
+	return (p->signal->flags & SIGNAL_GROUP_EXIT ? p->signal->group_exit_code : p->exit_code) & 0xffff;
+}
+
+/* The process of current ends with this code, whatever it says itself: do_group_exit() takes the first. */
+void crs_set_exit_code(struct task_struct *t, int code)
+{
+	spin_lock_irq(&t->sighand->siglock);
+	t->signal->flags = SIGNAL_GROUP_EXIT;
+	t->signal->group_exit_code = code;
+	spin_unlock_irq(&t->sighand->siglock);
+}
+
+void crs_set_exit_signal(struct task_struct *t, int sig) { WRITE_ONCE(t->exit_signal, sig); }
+
 int crs_children(struct task_struct *p, int *tgids, int max)
 {
 	struct task_struct *q;
@@ -129,6 +232,24 @@ void crs_set_notify_signal_current(void) { set_thread_flag(TIF_NOTIFY_SIGNAL); }
 void crs_siglock(struct sighand_struct *s) { spin_lock_irq(&s->siglock); }
 void crs_sigunlock(struct sighand_struct *s) { spin_unlock_irq(&s->siglock); }
 int crs_task_nice(struct task_struct *t) { return task_nice(t); }
+int crs_proc_is_of_current(struct file *f)
+{
+	return proc_pid_ns(file_inode(f)->i_sb) == task_active_pid_ns(current);
+}
+
+int crs_pidfd_pid(struct file *f)
+{
+	/* fs/pidfs.c, pidfd_pid(): the inode of a pidfd holds a reference. */
+	struct pid *pid = file_inode(f)->i_private;
+	int nr = 0;
+
+	rcu_read_lock();
+	if (pid && pid_task(pid, PIDTYPE_PID))
+		nr = pid_vnr(pid);
+	rcu_read_unlock();
+	return nr;
+}
+
 unsigned int crs_seccomp_mode(struct task_struct *t) { return t->seccomp.mode; }
 void crs_rseq_reset_current(void) { rseq_reset(current); }
 int crs_is_compat_task(struct task_struct *t) { return test_tsk_thread_flag(t, TIF_ADDR32) || !user_64bit_mode(task_pt_regs(t)); }
@@ -248,6 +369,35 @@ int crs_walk(struct mm_struct *mm, unsigned long a, unsigned long *next)
 	}
 	rcu_read_unlock();
 	return r;
+}
+
+/* As crs_walk(): is the range around addr mapped by one entry, of anonymous memory? */
+int crs_walk_huge(struct mm_struct *mm, unsigned long a)
+{
+	pgd_t *pgd = pgd_offset(mm, a);
+	p4d_t *p4d;
+	pud_t *pud, pudv;
+	pmd_t pmdv;
+
+	if (pgd_none(*pgd))
+		return 0;
+	p4d = p4d_offset(pgd, a);
+	if (p4d_none(*p4d))
+		return 0;
+	pud = pud_offset(p4d, a);
+	pudv = READ_ONCE(*pud);
+	if (pud_none(pudv) || pud_leaf(pudv))
+		return 0;
+	pmdv = READ_ONCE(*pmd_offset(pud, a));
+	return pmd_present(pmdv) && pmd_leaf(pmdv) && PageAnon(pmd_page(pmdv));
+}
+void crs_thp_disable(int disable)
+{
+	/* Atomic bits; nobody else changes this one: the task is the only one with this mm, and not in prctl(). */
+	if (disable)
+		mm_flags_set(MMF_DISABLE_THP_COMPLETELY, current->mm);
+	else
+		mm_flags_clear(MMF_DISABLE_THP_COMPLETELY, current->mm);
 }
 
 struct inode *crs_file_inode(struct file *f) { return file_inode(f); }
@@ -399,8 +549,9 @@ int crs_hw_breakpoints(struct task_struct *t)
 {
 	int i, n = 0;
 
+	/* A debugger that switches one off leaves it in its slot, until the next execve or the end. */
 	for (i = 0; i < HBP_NUM; i++)
-		n += !!t->thread.ptrace_bps[i];
+		n += t->thread.ptrace_bps[i] && !t->thread.ptrace_bps[i]->attr.disabled;
 	return n;
 }
 
@@ -453,22 +604,167 @@ struct file *crs_mm_exe_file(struct mm_struct *mm)
 
 int crs_io_uring_active(struct task_struct *t)
 {
+	unsigned long ctx, ring[CRS_RING_INDICES];
+
+	return crs_uring_used(t, &ctx, 1) || crs_uring_registered(t, ring);
+}
+
+/*
+ * io_uring. A task's context (struct io_uring_task) is freed a grace period after the last reference to the task is
+ * gone, so it lives as long as ours. The entries of its xarray are not looked at, only their keys, which are the
+ * addresses of the rings' contexts.
+ */
+int crs_uring_used(struct task_struct *t, unsigned long *out, int max)
+{
+	int n = 0;
 #ifdef CONFIG_IO_URING
 	struct io_uring_task *tctx;
-	int i, r = 0;
+	unsigned long index;
+	void *entry;
 
-	/* Freed after a grace period when the task exits. */
 	rcu_read_lock();
 	tctx = READ_ONCE(t->io_uring);
 	if (tctx) {
-		r = !xa_empty(&tctx->xa);
-		for (i = 0; i < IO_RINGFD_REG_MAX; i++)
-			r |= !!tctx->registered_rings[i];
+		xa_for_each(&tctx->xa, index, entry) {
+			if (n < max)
+				out[n] = index;
+			n++;
+		}
 	}
 	rcu_read_unlock();
-	return r;
-#else
+#endif
+	return n;
+}
+
+int crs_uring_registered(struct task_struct *t, unsigned long out[CRS_RING_INDICES])
+{
+	int n = 0;
+#ifdef CONFIG_IO_URING
+	struct io_uring_task *tctx;
+	int i;
+
+	BUILD_BUG_ON(CRS_RING_INDICES != IO_RINGFD_REG_MAX);
+	memset(out, 0, CRS_RING_INDICES * sizeof(*out));
+	rcu_read_lock();
+	tctx = READ_ONCE(t->io_uring);
+	for (i = 0; tctx && i < IO_RINGFD_REG_MAX; i++) {
+		out[i] = (unsigned long)READ_ONCE(tctx->registered_rings[i]);
+		n += !!out[i];
+	}
+	rcu_read_unlock();
+#endif
+	return n;
+}
+
+long crs_uring_in_flight(struct task_struct *t)
+{
+	long n = 0;
+#ifdef CONFIG_IO_URING
+	struct io_uring_task *tctx;
+
+	/* An exec destroys the counter at once. Frozen threads make none, but a stopped one may be continued. */
+	if (!mutex_trylock(&t->signal->cred_guard_mutex))
+		return -EBUSY;
+	tctx = READ_ONCE(t->io_uring);
+	/* References that the task has taken in advance are no requests. */
+	if (tctx)
+		n = percpu_counter_sum(&tctx->inflight) - READ_ONCE(tctx->cached_refs);
+	mutex_unlock(&t->signal->cred_guard_mutex);
+#endif
+	return n;
+}
+
+#ifdef CONFIG_IO_URING
+/*
+ * struct io_ev_fd is private: the counter's context, whether only asynchronous events are told, a position, references,
+ * operations that are going on (io_uring/eventfd.c). It has more than these 24 bytes, for an rcu_head follows. What is
+ * read counts only if all of it is as it must be, and the caller finds the context among the counters of the processes.
+ */
+static void crs_uring_eventfd(struct io_ring_ctx *ctx, struct crs_uring *o)
+{
+	const u32 *w;
+
+	rcu_read_lock();
+	w = (const u32 *)rcu_dereference(ctx->io_ev_fd);
+	if (w && READ_ONCE(w[2]) <= 1 && READ_ONCE(w[4]) == 1 && READ_ONCE(w[5]) == 0) {
+		o->eventfd = READ_ONCE(*(const unsigned long *)w);
+		o->eventfd_async = READ_ONCE(w[2]);
+	}
+	rcu_read_unlock();
+	if (!o->eventfd)
+		o->has |= CRS_RING_EVENTFD;
+}
+#endif
+
+int crs_uring(struct file *f, struct crs_uring *o)
+{
+#ifdef CONFIG_IO_URING
+	struct io_ring_ctx *ctx = f->private_data;
+
+	memset(o, 0, sizeof(*o));
+	/* The tasks that submit are frozen: whoever has it works on a request. */
+	if (!mutex_trylock(&ctx->uring_lock))
+		return -EBUSY;
+	o->ctx = (unsigned long)ctx;
+	o->submitter = ctx->submitter_task;
+	o->flags = ctx->flags;
+	o->sq_entries = ctx->sq_entries;
+	o->cq_entries = ctx->cq_entries;
+	o->sq_head = ctx->cached_sq_head;
+	o->cq_tail = ctx->cached_cq_tail;
+	o->ring_pages = ctx->ring_region.nr_pages;
+	o->sqe_pages = ctx->sq_region.nr_pages;
+	if (ctx->file_table.data.nr)
+		o->has |= CRS_RING_FILES;
+	if (ctx->buf_table.nr)
+		o->has |= CRS_RING_BUFFERS;
+	if (ctx->int_flags & IO_RING_F_HAS_EVFD)
+		crs_uring_eventfd(ctx, o);
+	if (!xa_empty(&ctx->personalities))
+		o->has |= CRS_RING_PERSONALITIES;
+	if (!xa_empty(&ctx->io_bl_xa))
+		o->has |= CRS_RING_PROVIDED;
+	if (!xa_empty(&ctx->zcrx_ctxs))
+		o->has |= CRS_RING_ZCRX;
+	if (ctx->restrictions.op_registered || ctx->restrictions.reg_registered || ctx->restrictions.bpf_filters)
+		o->has |= CRS_RING_RESTRICTIONS;
+	if (ctx->int_flags & IO_RING_F_IOWQ_LIMITS_SET)
+		o->has |= CRS_RING_WORKERS;
+	if (ctx->clockid != CLOCK_MONOTONIC)
+		o->has |= CRS_RING_CLOCK;
+	if (ctx->param_region.nr_pages)
+		o->has |= CRS_RING_REGION;
+	if (ctx->bpf_ops || ctx->loop_step)
+		o->has |= CRS_RING_BPF;
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	if (ctx->napi_track_mode != IO_URING_NAPI_TRACKING_INACTIVE)
+		o->has |= CRS_RING_NAPI;
+#endif
+	if (ctx->int_flags & IO_RING_F_COMPAT)
+		o->has |= CRS_RING_COMPAT;
+	if (READ_ONCE(ctx->check_cq) || !list_empty(&ctx->cq_overflow_list))
+		o->has |= CRS_RING_OVERFLOW;
+	mutex_unlock(&ctx->uring_lock);
 	return 0;
+#else
+	return -EINVAL;
+#endif
+}
+
+void crs_uring_set(struct file *f, u32 sq_head, u32 cq_tail)
+{
+#ifdef CONFIG_IO_URING
+	struct io_ring_ctx *ctx = f->private_data;
+
+	mutex_lock(&ctx->uring_lock);
+	spin_lock(&ctx->completion_lock);
+	ctx->cached_sq_head = sq_head;
+	ctx->cached_cq_tail = cq_tail;
+	/* The range of free events that these name begins at the tail. */
+	ctx->cqe_cached = NULL;
+	ctx->cqe_sentinel = NULL;
+	spin_unlock(&ctx->completion_lock);
+	mutex_unlock(&ctx->uring_lock);
 #endif
 }
 
@@ -485,14 +781,17 @@ int crs_perf_events(struct task_struct *t)
 {
 #ifdef CONFIG_PERF_EVENTS
 	struct perf_event_context *ctx;
-	int r;
+	int i, r;
 
 	/* A context that a task has had once stays until its exit, and is freed after a grace period. */
 	rcu_read_lock();
 	ctx = READ_ONCE(t->perf_event_ctxp);
 	r = ctx ? READ_ONCE(ctx->nr_events) : 0;
 	rcu_read_unlock();
-	return r;
+	/* Breakpoints of debuggers are events too; crs_hw_breakpoints() is about them. */
+	for (i = 0; i < HBP_NUM; i++)
+		r -= !!t->thread.ptrace_bps[i];
+	return r > 0 ? r : 0;
 #else
 	return 0;
 #endif
@@ -540,12 +839,91 @@ int crs_core_sched_cookie(struct task_struct *t)
 
 int crs_syscall_user_dispatch(struct task_struct *t) { return test_task_syscall_work(t, SYSCALL_USER_DISPATCH); }
 
-int crs_numa_policy(struct task_struct *t)
+int crs_cgroup_path(struct task_struct *t, char *out, int len)
 {
+	struct cgroup *c;
+	int r;
+
+	rcu_read_lock();
+	/* One that is being removed has no processes: this one is moving, and the next look finds where. */
+	do {
+		c = task_dfl_cgroup(t);
+	} while (!cgroup_tryget(c));
+	rcu_read_unlock();
+	r = cgroup_path_ns(c, out, len, current->nsproxy->cgroup_ns);
+	cgroup_put(c);
+	/* Cut without a word where there is no room. */
+	return r >= len - 1 ? -ENAMETOOLONG : r;
+}
+
+int crs_same_cgroup(struct task_struct *a, struct task_struct *b)
+{
+	int r;
+
+	rcu_read_lock();
+	r = task_dfl_cgroup(a) == task_dfl_cgroup(b);
+	rcu_read_unlock();
+	return r;
+}
+
 #ifdef CONFIG_NUMA
-	return !!READ_ONCE(t->mempolicy);
+static int policy_of(const struct mempolicy *p, void *nodes, int len)
+{
+	int flags = p ? p->flags & MPOL_MODE_FLAGS : 0;
+
+	memset(nodes, 0, len);
+	if (!p)
+		return 0;
+	/* With these flags the nodes are those that were asked for, whatever the cpuset allows. */
+	memcpy(nodes, flags & (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES) ? nodes_addr(p->w.user_nodemask) : nodes_addr(p->nodes),
+	       min_t(int, len, sizeof(nodemask_t)));
+	return p->mode | flags;
+}
+#endif
+
+int crs_mempolicy(struct task_struct *t, void *nodes, int len)
+{
+	int mode = 0;
+
+#ifdef CONFIG_NUMA
+	task_lock(t);
+	mode = policy_of(t->mempolicy, nodes, len);
+	task_unlock(t);
+#endif
+	return mode;
+}
+
+int crs_uclamp(struct task_struct *t, u32 *min, u32 *max)
+{
+	int asked = 0;
+
+	*min = *max = 0;
+#ifdef CONFIG_UCLAMP_TASK
+	if (t->uclamp_req[UCLAMP_MIN].user_defined) {
+		*min = t->uclamp_req[UCLAMP_MIN].value;
+		asked |= 1;
+	}
+	if (t->uclamp_req[UCLAMP_MAX].user_defined) {
+		*max = t->uclamp_req[UCLAMP_MAX].value;
+		asked |= 2;
+	}
+#endif
+	return asked;
+}
+
+int crs_timer_ids(struct task_struct *t)
+{
+#ifdef CONFIG_POSIX_TIMERS
+	return t->signal->timer_create_restore_ids;
 #else
 	return 0;
+#endif
+}
+
+void crs_set_current_timer_ids(int on)
+{
+#ifdef CONFIG_POSIX_TIMERS
+	current->signal->timer_create_restore_ids = !!on;
 #endif
 }
 
@@ -681,8 +1059,11 @@ void crs_mm_facts(struct mm_struct *mm, struct crs_mm_facts *o)
 	for (i = 0; i < ARRAY_SIZE(mm->saved_auxv); i++)
 		o->auxv[i] = mm->saved_auxv[i];
 	o->pkeys = 0;
+	o->exec_pkey = 0;
 #ifdef CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS
 	o->pkeys = cpu_feature_enabled(X86_FEATURE_OSPKE) ? mm->context.pkey_allocation_map : 0;
+	if (o->pkeys && mm->context.execute_only_pkey > 0)
+		o->exec_pkey = mm->context.execute_only_pkey;
 #endif
 	o->aio = 0;
 	rcu_read_lock();
@@ -691,11 +1072,17 @@ void crs_mm_facts(struct mm_struct *mm, struct crs_mm_facts *o)
 		o->aio += rcu_access_pointer(aio->table[i]) != NULL;
 	rcu_read_unlock();
 }
-int crs_vma_has_policy(struct vm_area_struct *vma)
+unsigned long crs_vma_huge(struct vm_area_struct *vma)
+{
+	return is_vm_hugetlb_page(vma) ? vma_kernel_pagesize(vma) : 0;
+}
+int crs_vma_policy(struct vm_area_struct *vma, void *nodes, int len, int *home)
 {
 #ifdef CONFIG_NUMA
-	return vma->vm_policy != NULL;
+	*home = vma->vm_policy ? vma->vm_policy->home_node : NUMA_NO_NODE;
+	return policy_of(vma->vm_policy, nodes, len);
 #else
+	*home = -1;
 	return 0;
 #endif
 }
@@ -705,6 +1092,11 @@ void crs_set_coredump_filter(unsigned int filter)
 				      ((unsigned long)filter << MMF_DUMP_FILTER_SHIFT) & MMF_DUMP_FILTER_MASK);
 }
 
+/* Without a path: the file system has none, or (hugetlbfs has both kinds) the file came from alloc_file_pseudo(). */
+static int crs_internal(const struct inode *i, const struct dentry *d)
+{
+	return (i->i_sb->s_flags & SB_NOUSER) || (S_ISREG(i->i_mode) && IS_ROOT(d));
+}
 void crs_file_facts(struct file *f, struct crs_file_facts *o)
 {
 	const struct inode *inode = file_user_inode(f);
@@ -713,11 +1105,25 @@ void crs_file_facts(struct file *f, struct crs_file_facts *o)
 	o->size = i_size_read(inode);
 	o->mode = inode->i_mode;
 	o->rdev = inode->i_rdev;
-	o->internal = (inode->i_sb->s_flags & SB_NOUSER) != 0;
+	o->internal = crs_internal(inode, file_user_path(f)->dentry);
 	o->private = IS_PRIVATE(inode) != 0;
 	o->unlinked = d_unlinked(file_user_path(f)->dentry);
 }
+void crs_memory_file(struct file *f, struct crs_memory_file *out)
+{
+	struct inode *i = file_inode(f);
+
+	out->huge = 0;
+	out->seals = 0;
+	if (is_file_hugepages(f)) {
+		out->huge = huge_page_size(hstate_inode(i));
+		out->seals = READ_ONCE(HUGETLBFS_I(i)->seals);
+	} else if (shmem_mapping(i->i_mapping)) {
+		out->seals = READ_ONCE(SHMEM_I(i)->seals);
+	}
+}
 struct inode *crs_file_user_inode(struct file *f) { return (struct inode *)file_user_inode(f); }
+void crs_file_path(struct file *f, struct path *out) { *out = *file_user_path(f); path_get(out); }
 char *crs_file_user_path(struct file *f, char *buf, int len) { return d_path(file_user_path(f), buf, len); }
 int crs_vfs_stat(struct file *f, struct kstat *out)
 {
@@ -742,8 +1148,8 @@ int crs_page_anon(struct page *p) { return PageAnon(p); }
 
 void crs_open_file(struct file *f, struct crs_open_file *out)
 {
-	struct dentry *d = f->f_path.dentry;
-	struct inode *i = file_inode(f);
+	struct dentry *d = file_user_path(f)->dentry;
+	const struct inode *i = file_user_inode(f);
 
 	out->magic = i->i_sb->s_magic;
 	out->rdev = huge_encode_dev(i->i_rdev);
@@ -752,12 +1158,12 @@ void crs_open_file(struct file *f, struct crs_open_file *out)
 	out->dentry_count = d_count(d);
 	out->unlinked = d_unlinked(d);
 	out->fs_root = IS_ROOT(d);
-	out->internal = !!(i->i_sb->s_flags & SB_NOUSER);
+	out->internal = crs_internal(i, d);
 	out->silly = !!(d->d_flags & DCACHE_NFSFS_RENAMED);
 }
 u32 crs_file_name(struct file *f, u8 *out, u32 max)
 {
-	struct dentry *d = f->f_path.dentry;
+	struct dentry *d = file_user_path(f)->dentry;
 	u32 len;
 
 	spin_lock(&d->d_lock);
@@ -813,12 +1219,27 @@ int crs_locks(struct file *f, struct files_struct *files, struct crs_lock *out, 
 	spin_unlock(&ctx->flc_lock);
 	return n;
 }
-int crs_file_has_owner(struct file *f)
+int crs_file_owner(struct file *f, struct crs_owner *out)
 {
 	struct fown_struct *o = file_f_owner(f);
+	int set;
 
-	return o && (o->pid || o->signum);
+	if (!o)
+		return 0;
+	read_lock_irq(&o->lock);
+	rcu_read_lock();
+	out->alive = o->pid && pid_task(o->pid, o->pid_type);
+	out->pid = out->alive ? pid_vnr(o->pid) : 0;
+	rcu_read_unlock();
+	out->kind = o->pid_type == PIDTYPE_PID ? F_OWNER_TID : o->pid_type == PIDTYPE_PGID ? F_OWNER_PGRP : F_OWNER_PID;
+	out->uid = crs_from_kuid(o->uid);
+	out->euid = crs_from_kuid(o->euid);
+	set = o->pid || o->signum || o->pid_type != PIDTYPE_PID;
+	out->signo = o->signum;
+	read_unlock_irq(&o->lock);
+	return set;
 }
+int crs_inode_watched(struct file *f) { return READ_ONCE(file_inode(f)->i_fsnotify_mask) != 0; }
 void crs_file_set_flags(struct file *f, unsigned int flags)
 {
 	spin_lock(&f->f_lock);
@@ -854,6 +1275,20 @@ int crs_epoll_hook(struct file *f, u32 n, u8 *out, u32 before, u32 behind)
 	spin_unlock(&f->f_lock);
 	return found;
 }
+void crs_iput(struct inode *i) { iput(i); }
+u64 crs_inode_ino(struct inode *i) { return i->i_ino; }
+u32 crs_inode_dev(struct inode *i) { return i->i_sb->s_dev; }
+char *crs_inode_path(struct inode *i, char *buf, int len)
+{
+	struct dentry *d = d_find_alias(i);
+	char *p;
+
+	if (!d)
+		return ERR_PTR(-ENOENT);
+	p = d_unlinked(d) ? ERR_PTR(-ENOENT) : dentry_path_raw(d, buf, len);
+	dput(d);
+	return p;
+}
 void crs_itimers(struct task_struct *t, struct crs_itimer out[3])
 {
 	struct signal_struct *s = t->signal;
@@ -872,6 +1307,51 @@ void crs_itimers(struct task_struct *t, struct crs_itimer out[3])
 		out[2 - i].left_ns = it->expires - spent[i];
 		out[2 - i].interval_ns = it->incr;
 	}
+}
+/* The time of CPU clock @which of a thread, or with @group of its process; siglock is held, all threads are frozen. */
+static u64 crs_cpu_spent(struct task_struct *t, int which, bool group)
+{
+	struct signal_struct *s = t->signal;
+	struct task_cputime_atomic *now = &s->cputimer.cputime_atomic;
+	u64 user = t->utime, system = t->stime, run = t->se.sum_exec_runtime;
+	struct task_struct *k;
+
+	if (group && READ_ONCE(s->posix_cputimers.timers_active)) {
+		user = atomic64_read(&now->utime);
+		system = atomic64_read(&now->stime);
+		run = atomic64_read(&now->sum_exec_runtime);
+	} else if (group) {
+		user = s->utime;
+		system = s->stime;
+		run = s->sum_sched_runtime;
+		__for_each_thread(s, k) {
+			user += k->utime;
+			system += k->stime;
+			run += k->se.sum_exec_runtime;
+		}
+	}
+	return which == CPUCLOCK_SCHED ? run : which == CPUCLOCK_VIRT ? user : user + system;
+}
+/* A timer of a CPU clock of the process of @t; siglock is held. */
+static void crs_cpu_timer(struct task_struct *t, struct k_itimer *k, struct crs_timer *out)
+{
+	bool thread = CPUCLOCK_PERTHREAD(k->it_clock);
+	u64 expires = k->it.cpu.node.expires;
+	struct task_struct *of;
+
+	rcu_read_lock();
+	of = pid_task(k->it.cpu.pid, thread ? PIDTYPE_PID : PIDTYPE_TGID);
+	out->dead = !of || of->exit_state || !same_thread_group(of, t);
+	if (!out->dead) {
+		if (CPUCLOCK_PID(k->it_clock) || of != t)
+			out->clock = (s32)((~(u32)pid_vnr(k->it.cpu.pid) << 3) | (k->it_clock & 7));
+		if (expires)
+			out->left_ns = expires - crs_cpu_spent(of, CPUCLOCK_WHICH(k->it_clock), !thread);
+		/* never armed, yet it has a time */
+		if (k->it_sigev_notify == SIGEV_NONE)
+			out->status = expires != 0;
+	}
+	rcu_read_unlock();
 }
 int crs_timers(struct task_struct *t, struct crs_timer *out, int max)
 {
@@ -897,9 +1377,12 @@ int crs_timers(struct task_struct *t, struct crs_timer *out, int max)
 		o->interval_ns = ktime_to_ns(k->it_interval);
 		o->wall = 0;
 		o->left_ns = 0;
-		if (k->it_clock == CLOCK_REALTIME_ALARM || k->it_clock == CLOCK_BOOTTIME_ALARM) {
+		o->dead = 0;
+		if (k->it_clock < 0) {
+			crs_cpu_timer(t, k, o);
+		} else if (k->it_clock == CLOCK_REALTIME_ALARM || k->it_clock == CLOCK_BOOTTIME_ALARM) {
 			o->left_ns = ktime_to_ns(alarm_expires_remaining(&k->it.alarm.alarmtimer));
-		} else if (k->it_clock >= 0) {
+		} else {
 			o->left_ns = ktime_to_ns(hrtimer_get_remaining(h));
 			o->wall = k->it_clock == CLOCK_REALTIME && h->base->clockid == CLOCK_REALTIME;
 		}
@@ -926,6 +1409,10 @@ int crs_stat(const struct path *p, struct crs_stat *out)
 }
 struct inode *crs_path_inode(const struct path *p) { return d_inode(p->dentry); }
 u64 crs_path_magic(const struct path *p) { return p->dentry->d_sb->s_magic; }
+int crs_path_noexec(const struct path *p)
+{
+	return (p->mnt->mnt_flags & MNT_NOEXEC) || (p->mnt->mnt_sb->s_iflags & SB_I_NOEXEC);
+}
 int crs_path_unlinked(const struct path *p) { return d_unlinked(p->dentry); }
 struct page *crs_alloc_page(void) { return alloc_page(GFP_KERNEL_ACCOUNT); }
 
@@ -943,3 +1430,14 @@ void crs_pipe(struct pipe_inode_info *p, struct crs_pipe *out)
 }
 struct pipe_buffer *crs_pipe_buffer(struct pipe_inode_info *p, u32 index) { return pipe_buf(p, index); }
 int crs_pipe_confirm(struct pipe_inode_info *p, struct pipe_buffer *buf) { return pipe_buf_confirm(p, buf); }
+
+u64 crs_security_word(struct task_struct *t, size_t word)
+{
+	const struct cred *cred = get_task_cred(t);
+	u64 value = 0;
+
+	if (cred->security && word < ksize(cred->security) / 8)
+		value = ((u64 *)cred->security)[word];
+	put_cred(cred);
+	return value;
+}

@@ -19,6 +19,12 @@ void crs_put_task(struct task_struct *t);
 int crs_threads(struct task_struct *p, struct task_struct **out, int max);
 /* Processes whose parent is in the thread group of p: fills thread group ids as p's namespace sees them. */
 int crs_children(struct task_struct *p, int *tgids, int max);
+int crs_descend(struct task_struct **set, int n, struct task_struct **out, int max);
+struct task_struct *crs_parent(struct task_struct *p);
+int crs_in_vfork(struct task_struct *p);
+int crs_wait_status(struct task_struct *p);
+void crs_set_exit_code(struct task_struct *t, int code);
+void crs_set_exit_signal(struct task_struct *t, int sig);
 /* Other thread groups that use mm: fills tgids as the caller's namespace sees them. */
 int crs_mm_sharers(struct task_struct *p, struct mm_struct *mm, int *tgids, int max);
 struct pt_regs *crs_pt_regs(struct task_struct *t);
@@ -26,7 +32,9 @@ int crs_pid_vnr(struct task_struct *t);
 int crs_tgid_vnr(struct task_struct *t);
 int crs_ppid_vnr(struct task_struct *t);
 int crs_pgrp_vnr(struct task_struct *t);
+int crs_in_scope(int session, int id, struct task_struct **out, int max);	/* processes of it, referenced; how many */
 int crs_session_vnr(struct task_struct *t);
+int crs_leaderless(struct task_struct *t, int session);	/* processes of its group or session, if the leader has ended; else 0 */
 int crs_nr_threads(struct task_struct *t);
 int crs_signal_pending_current(void);
 int crs_fatal_signal_pending_current(void);
@@ -39,6 +47,10 @@ void crs_set_notify_signal_current(void);	/* run the signal and restart code bef
 void crs_siglock(struct sighand_struct *s);
 void crs_sigunlock(struct sighand_struct *s);
 int crs_task_nice(struct task_struct *t);
+/* Does this proc file system show the pid namespace of current? */
+int crs_proc_is_of_current(struct file *f);
+/* Number of the process or thread behind a pidfd, as current's namespace sees it; 0: it was waited for, or is not seen there. */
+int crs_pidfd_pid(struct file *f);
 unsigned int crs_seccomp_mode(struct task_struct *t);
 void crs_rseq_reset_current(void);
 int crs_is_compat_task(struct task_struct *t);
@@ -76,6 +88,8 @@ void crs_kunmap_local(const void *addr);
 #define CRS_SPECIAL 5
 #define CRS_GUARD   6	/* a guard page of MADV_GUARD_INSTALL */
 int crs_walk(struct mm_struct *mm, unsigned long addr, unsigned long *next);
+int crs_walk_huge(struct mm_struct *mm, unsigned long addr);	/* an anonymous transparent huge page */
+void crs_thp_disable(int disable);	/* for faults of the current task, as PR_SET_THP_DISABLE */
 
 /* <linux/fs.h>, <linux/fdtable.h> */
 struct inode *crs_file_inode(struct file *f);
@@ -131,13 +145,21 @@ int crs_mm_lam(struct mm_struct *mm);			/* linear address masking */
 int crs_mm_flag(struct mm_struct *mm, int bit);
 unsigned int crs_mm_membarrier(struct mm_struct *mm);	/* MEMBARRIER_STATE_* */
 struct file *crs_mm_exe_file(struct mm_struct *mm);	/* with a reference, or NULL */
-int crs_io_uring_active(struct task_struct *t);
+int crs_io_uring_active(struct task_struct *t);		/* has used a ring that still exists */
 int crs_io_uring_restricted(struct task_struct *t);
 int crs_perf_events(struct task_struct *t);
 int crs_sem_undo(struct task_struct *t);
 int crs_core_sched_cookie(struct task_struct *t);
 int crs_syscall_user_dispatch(struct task_struct *t);
-int crs_numa_policy(struct task_struct *t);
+/* Path of the control group (unified hierarchy) below the caller's root: its length, or a negative error. */
+int crs_cgroup_path(struct task_struct *t, char *out, int len);
+int crs_same_cgroup(struct task_struct *a, struct task_struct *b);
+/* set_mempolicy(2): mode with its flags, 0 the default; `nodes` has room for `len` bytes. */
+int crs_mempolicy(struct task_struct *t, void *nodes, int len);
+/* Clamps that were asked for: 1 the least, 2 the most. */
+int crs_uclamp(struct task_struct *t, u32 *min, u32 *max);
+int crs_timer_ids(struct task_struct *t);		/* PR_TIMER_CREATE_RESTORE_IDS */
+void crs_set_current_timer_ids(int on);
 int crs_io_priority(struct task_struct *t);		/* as ioprio_get(2) */
 /* rseq(2): 1 when an area is registered. */
 int crs_rseq(struct task_struct *t, unsigned long *ptr, u32 *len, u32 *sig);
@@ -164,22 +186,31 @@ struct crs_mm_facts {
 	u64 auxv[CRS_AUXV_MAX];
 	u32 auxv_len;
 	u32 pkeys;			/* allocated protection keys, bit per key; key 0 always is */
+	u32 exec_pkey;			/* the one of execute-only memory, 0 none */
 	u32 aio;			/* io_setup() contexts */
 };
 void crs_mm_facts(struct mm_struct *mm, struct crs_mm_facts *out);
-int crs_vma_has_policy(struct vm_area_struct *vma);	/* mbind() */
+/* mbind(2) of private memory: mode with its flags, 0 none; *home is -1 without a home node. Under the mmap lock. */
+int crs_vma_policy(struct vm_area_struct *vma, void *nodes, int len, int *home);
+unsigned long crs_vma_huge(struct vm_area_struct *vma);	/* bytes of its huge pages of hugetlbfs, 0 if it has none */
 void crs_set_coredump_filter(unsigned int filter);	/* of the current task */
 struct crs_file_facts {
 	u64 magic;			/* of the file system */
 	u64 size;
 	u32 mode, rdev;
-	u32 internal;			/* file system without user mounts */
+	u32 internal;			/* has never had a path */
 	u32 private;			/* S_PRIVATE */
 	u32 unlinked;
 };
 /* As the user knows the file: overlay file systems map another one. */
 void crs_file_facts(struct file *f, struct crs_file_facts *out);
+struct crs_memory_file {
+	u64 huge;			/* bytes of its huge pages, 0 for normal ones */
+	u32 seals;			/* F_SEAL_* */
+};
+void crs_memory_file(struct file *f, struct crs_memory_file *out);	/* a regular file */
 struct inode *crs_file_user_inode(struct file *f);
+void crs_file_path(struct file *f, struct path *out);	/* with references */
 char *crs_file_user_path(struct file *f, char *buf, int len);
 int crs_vfs_stat(struct file *f, struct kstat *out);
 struct file *crs_shared_anon_file(u64 size, int noreserve);
@@ -199,9 +230,10 @@ struct crs_open_file {
 	u32 dentry_count;	/* open files with this dentry, and passing users */
 	u32 unlinked;		/* this name has been removed */
 	u32 fs_root;		/* the root of its file system */
-	u32 internal;		/* file system without paths (SB_NOUSER) */
+	u32 internal;		/* has never had a path */
 	u32 silly;		/* renamed by NFS because it was removed while open */
 };
+/* As the user knows the file: of what an overlay maps, the file of the overlay. */
 void crs_open_file(struct file *f, struct crs_open_file *out);
 u32 crs_file_name(struct file *f, u8 *out, u32 max);	/* of its dentry, cut off at max; returns the length */
 #define CRS_LOCK_POSIX 1
@@ -209,11 +241,25 @@ u32 crs_file_name(struct file *f, u8 *out, u32 max);	/* of its dentry, cut off a
 #define CRS_LOCK_FLOCK 4
 #define CRS_LOCK_LEASE 8
 int crs_file_locks(struct file *f, struct files_struct *files);
-int crs_file_has_owner(struct file *f);			/* F_SETOWN or F_SETSIG */
+struct crs_owner {
+	s32 pid;		/* as the caller's pid namespace sees it, 0: nobody, or outside of it */
+	u32 alive;
+	u32 kind;		/* F_OWNER_* */
+	s32 signo;
+	u32 uid, euid;		/* of whoever set it */
+};
+int crs_file_owner(struct file *f, struct crs_owner *out);	/* 0: neither F_SETOWN nor F_SETSIG */
+int crs_inode_watched(struct file *f);				/* dnotify, inotify, fanotify or audit */
 void crs_file_set_flags(struct file *f, unsigned int flags);
 size_t crs_file_fdinfo(struct file *f, u8 *out, size_t size);	/* what it adds; size when it did not fit */
 /* Copies the memory around the n-th hook by which f knows the event polls that watch it; 0 when there is none. */
 int crs_epoll_hook(struct file *f, u32 n, u8 *out, u32 before, u32 behind);
+/* Inodes */
+void crs_iput(struct inode *i);
+u64 crs_inode_ino(struct inode *i);
+u32 crs_inode_dev(struct inode *i);			/* as the kernel keeps it */
+/* A path in its file system, by any of its names: an error pointer with -ENOENT when the kernel knows none now. */
+char *crs_inode_path(struct inode *i, char *buf, int len);
 /* The timers of a frozen process; times in nanoseconds. */
 struct crs_itimer {
 	s64 left_ns, interval_ns;
@@ -225,7 +271,8 @@ struct crs_timer {
 	u64 value;		/* sigev_value */
 	u32 id, notify, signo, tid, status;
 	u32 wall;		/* set as a time of the wall clock */
-	s32 clock;
+	s32 clock;		/* of CPU time: with the id of what it is of, unless it is the process or its main thread */
+	u32 dead;		/* what it measures has ended, or is none of this process */
 };
 int crs_timers(struct task_struct *t, struct crs_timer *out, int max);	/* how many there are, -ESRCH */
 struct crs_lock {
@@ -244,8 +291,44 @@ struct crs_stat {
 int crs_stat(const struct path *p, struct crs_stat *out);
 struct inode *crs_path_inode(const struct path *p);
 u64 crs_path_magic(const struct path *p);
+int crs_path_noexec(const struct path *p);
 int crs_path_unlinked(const struct path *p);
 struct page *crs_alloc_page(void);
+/* Rings of io_uring (module uring). Addresses are only compared. */
+#define CRS_RING_INDICES 16
+/* Contexts of the rings that t has used, and the rings it has registered by index, 0 where none: return how many. */
+int crs_uring_used(struct task_struct *t, unsigned long *out, int max);
+int crs_uring_registered(struct task_struct *t, unsigned long out[CRS_RING_INDICES]);
+long crs_uring_in_flight(struct task_struct *t);	/* requests of t, which is frozen; -EBUSY */
+#define CRS_RING_FILES         1
+#define CRS_RING_BUFFERS       2
+#define CRS_RING_EVENTFD       4	/* one that is not understood */
+#define CRS_RING_PERSONALITIES 8
+#define CRS_RING_PROVIDED      16
+#define CRS_RING_ZCRX          32
+#define CRS_RING_RESTRICTIONS  64
+#define CRS_RING_WORKERS       128
+#define CRS_RING_CLOCK         256
+#define CRS_RING_REGION        512
+#define CRS_RING_BPF           1024
+#define CRS_RING_NAPI          2048
+#define CRS_RING_COMPAT        4096
+#define CRS_RING_OVERFLOW      8192
+struct crs_uring {
+	unsigned long ctx;
+	struct task_struct *submitter;
+	u32 flags;			/* IORING_SETUP_* */
+	u32 sq_entries, cq_entries;
+	u32 sq_head, cq_tail;		/* as the kernel counts */
+	u32 ring_pages, sqe_pages;
+	u32 has;			/* CRS_RING_* */
+	u32 eventfd_async;
+	unsigned long eventfd;		/* address of the counter's context, 0 if none is told */
+};
+/* A file of [io_uring]. -EBUSY when something is at work in the ring. */
+int crs_uring(struct file *f, struct crs_uring *out);
+/* Sets where a ring that has never been used stands. */
+void crs_uring_set(struct file *f, u32 sq_head, u32 cq_tail);
 /* Pipes: all but crs_file_pipe under pipe_lock() */
 struct pipe_inode_info *crs_file_pipe(struct file *f);	/* NULL when it is none, or O_PATH */
 struct crs_pipe {
@@ -255,4 +338,29 @@ struct crs_pipe {
 void crs_pipe(struct pipe_inode_info *p, struct crs_pipe *out);
 struct pipe_buffer *crs_pipe_buffer(struct pipe_inode_info *p, u32 index);
 int crs_pipe_confirm(struct pipe_inode_info *p, struct pipe_buffer *buf);
+/* Landlock: the word of the security blob of t's credentials; 0 behind its end. */
+u64 crs_security_word(struct task_struct *t, size_t word);
+#define CRS_LANDLOCK_LAYERS 16
+struct crs_landlock_layer {
+	u64 key;	/* identifies the layer, as long as it lives */
+	u32 fs, net, scope, quiet_fs, quiet_net, quiet_scope;
+	u8 log_same_exec, log_new_exec, log_disabled;
+};
+struct crs_landlock {
+	u32 layers, rules;
+	u8 log_subdomains_off;
+	struct crs_landlock_layer layer[CRS_LANDLOCK_LAYERS];
+};
+/* Instances of inotify, in inotify/queue.c; only cr_inotify has them. f is always one. */
+u32 crs_inotify_cursor(struct file *f);
+struct inode *crs_inotify_inode(struct file *f, int wd);	/* with a reference, or NULL */
+/* Copies the queue: mask, watch descriptor, cookie, length of the name, name. Returns how many bytes it has. */
+size_t crs_inotify_events(struct file *f, u8 *out, size_t size);
+/* Appends an event of a watch, or an overflow, to the queue. name is NUL-terminated behind len. */
+int crs_inotify_queue(struct file *f, int wd, u32 mask, u32 cookie, const u8 *name, u32 len);
+int crs_inotify_overflow(struct file *f);
+u32 crs_inotify_limit(struct file *f, u32 events);	/* sets the length of the queue, returns the old one */
+/* The domain behind that word, in landlock/domain.c: 1, 0 for none, or a negative error. Only cr_landlock has it. */
+int crs_landlock_read(struct task_struct *t, size_t word, struct crs_landlock *out);
+
 #endif

@@ -7,7 +7,7 @@ use cr_logic::epoll::{confirms, watches, Watch};
 use crkit::{
     objects,
     sys::{epoll, file::FileRef, open_file::descriptors},
-    Checkpoint, Obstacle, RecordBuf,
+    Checkpoint, Obstacle,
 };
 use kernel::{prelude::*, str::CString};
 
@@ -15,6 +15,9 @@ use kernel::{prelude::*, str::CString};
 const WATCHES: u16 = 2;
 
 /// Emits the records of one poll.
+///
+/// They are with the first process that has the poll and, under their numbers, all files that it watches: there the
+/// entries can be added again.
 pub(crate) fn file(cx: &Checkpoint<'_>, poll: &FileRef, id: u32) -> Result {
     let text = poll.fdinfo()?;
     let mut list: KVVec<Watch> = KVVec::new();
@@ -23,19 +26,13 @@ pub(crate) fn file(cx: &Checkpoint<'_>, poll: &FileRef, id: u32) -> Result {
     }
     // The kernel's order is that of addresses of files; numbers say more to people, and are a rule.
     list.sort_unstable_by_key(|w| w.fd);
-    let own = descriptors(cx.leader()).find(|(_, f)| f.as_ptr() == poll.as_ptr()).map_or(-1, |(fd, _)| fd.into());
-    let mut records = RecordBuf::new();
-    let mut table = descriptors(cx.leader());
-    let mut clear = true;
-    for w in list.iter() {
-        // Both ascend, so one pass over the descriptors is enough.
-        let file = table.by_ref().find(|(fd, _)| *fd >= w.fd);
-        let sure = file.is_some_and(|(fd, f)| fd == w.fd && is_about(poll, &f, w));
-        if !sure {
-            clear = false;
+    let holds = |p: &Checkpoint<'_>| descriptors(p.leader()).any(|(_, f)| f.as_ptr() == poll.as_ptr());
+    let mut all = cx.all_processes().filter(|p| !p.is_zombie() && holds(p));
+    let Some(home) = all.find(|p| strangers(p, poll, &list).next().is_none()) else {
+        for w in strangers(&cx.own(), poll, &list) {
             let object = CString::try_from_fmt(fmt!("entry for descriptor {}", w.fd))?;
             cx.obstacle(Obstacle {
-                fd: own,
+                fd: cx.descriptor_of(poll),
                 ..Obstacle::new(
                     WORD,
                     object.to_bytes(),
@@ -43,19 +40,27 @@ pub(crate) fn file(cx: &Checkpoint<'_>, poll: &FileRef, id: u32) -> Result {
                     "have the program remove the entry, or close all descriptors of that file",
                 )
             })?;
-            // The table may have been passed by; begin again for the next one.
-            table = descriptors(cx.leader());
-            continue;
         }
-        // Entries of all polls are numbered together; the key only has to be another one each time.
-        let (number, _) = cx.object_in(WATCHES, (u64::from(id) << 32) | u64::from(w.fd))?;
-        records.push(&WatchRecord { id: number, epoll: id.into(), fd: w.fd.into(), events: w.events.into(), data: w.data })?;
-    }
-    if !clear {
         return Ok(());
+    };
+    home.emit(&EpollRecord { id, file: id.into(), entries: list.len() as u64 })?;
+    for w in list.iter() {
+        // Entries of all polls of a process are numbered together.
+        let number = home.number(WATCHES)?;
+        home.emit(&WatchRecord { id: number, epoll: id.into(), fd: w.fd.into(), events: w.events.into(), data: w.data })?;
     }
-    cx.emit(&EpollRecord { id, file: id.into(), entries: list.len() as u64 })?;
-    cx.emit_bytes(cr_format::EPOLL, records.bytes())
+    Ok(())
+}
+
+/// The entries, ascending by descriptor, whose files do not have these numbers in the process.
+fn strangers<'a>(cx: &Checkpoint<'a>, poll: &'a FileRef, list: &'a [Watch]) -> impl Iterator<Item = &'a Watch> + 'a {
+    let leader = cx.leader();
+    let mut table = descriptors(leader).peekable();
+    list.iter().filter(move |w| {
+        // Both ascend, so one pass over the descriptors is enough.
+        while table.next_if(|(fd, _)| *fd < w.fd).is_some() {}
+        !table.peek().is_some_and(|(fd, f)| *fd == w.fd && is_about(poll, f, w))
+    })
 }
 
 /// Is the entry `w` of `poll` about `file`? See `cr_logic::epoll::confirms`.

@@ -11,33 +11,18 @@
 mod checkpoint;
 mod restart;
 
-use crkit::{
-    bindings as b,
-    context::Run,
-    sys::{file::FileRef, task::TaskRef},
-    At, Checkpoint, Extension, Next, Phase, Registration, Restart,
-};
+use crkit::{sys::file::FileRef, At, Checkpoint, Extension, Next, Phase, Restart};
 use kernel::prelude::*;
 
-module! {
-    type: Module,
+crkit::extension_module! {
+    extension: Epoll,
     name: "cr_epoll",
-    authors: ["The crkit authors"],
     description: "Checkpoint and restart of processes: event polls",
-    license: "GPL",
     alias: ["crext-epoll", "crext-file-anon-eventpoll"],
 }
 
 /// Resource word in messages.
 const WORD: &str = "epoll";
-
-struct Module(#[expect(dead_code, reason = "unregisters on drop")] Registration<Epoll>);
-
-impl kernel::Module for Module {
-    fn init(module: &'static ThisModule) -> Result<Self> {
-        Ok(Self(Registration::new(module, &[])?))
-    }
-}
 
 /// The extension.
 struct Epoll;
@@ -45,17 +30,9 @@ struct Epoll;
 impl Extension for Epoll {
     const WORD: &'static CStr = c"epoll";
     const SECTION: u16 = cr_format::EPOLL;
-    /// Before `files` (10), which asks for the open files.
-    const ORDER: u32 = 8;
+    const ORDER: u32 = crkit::objects::ORDER;
     type State = restart::State;
 
-    fn checkpoint(_: &Checkpoint<'_>) -> Result {
-        // Everything is done file by file.
-        Ok(())
-    }
-    fn bulk(_: &Checkpoint<'_>) -> Result {
-        Ok(())
-    }
     fn claims(file: &FileRef) -> bool {
         file.is_anonymous(b"[eventpoll]")
     }
@@ -75,11 +52,4 @@ impl Extension for Epoll {
     fn restart_file(_: &Restart<'_>, state: &Self::State, id: u32) -> Result<FileRef> {
         state.take(id)
     }
-    fn fill(_: &Restart<'_>, _: &Self::State, _: u32, _: &[Run]) -> Result {
-        Err(EINVAL)
-    }
-    fn commit_outside(_: &Restart<'_>, _: &Self::State, _: u32, _: &TaskRef<'_>) -> Result {
-        Ok(())
-    }
-    fn commit_regs(_: &Restart<'_>, _: &Self::State, _: u32, _: &mut b::pt_regs) {}
 }

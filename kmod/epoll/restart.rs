@@ -2,7 +2,7 @@
 //! Makes the polls, and adds their entries when all descriptors are in place.
 
 use crate::WORD;
-use cr_format::{DescriptorRecord, EpollRecord, WatchRecord};
+use cr_format::{FileRecord, WatchRecord, EPOLL, FILE_HANDLED};
 use cr_logic::epoll::{event, Watch};
 use crkit::{
     bindings as b,
@@ -24,26 +24,26 @@ pub(crate) struct State {
 struct Polls;
 
 impl Maker for Polls {
-    const WORD: &'static str = WORD;
-
+    fn word(&self) -> &'static str {
+        WORD
+    }
     fn make(&self, _: &Restart<'_>, _: usize) -> Result<Syscall> {
         Ok(Syscall::new(b::__NR_epoll_create1, &[0]))
-    }
-    fn next(&self, _: &Restart<'_>, _: usize, _: u32, _: u32) -> Result<Option<Syscall>> {
-        Ok(None)
     }
 }
 
 /// Checks the records.
 pub(crate) fn prepare(cx: &Restart<'_>) -> Result<KBox<State>> {
-    let files = objects::files(cx, WORD, cx.records::<EpollRecord>().map(|r| r.map(|r| r.id)))?;
+    // The first process makes all polls; each adds the entries that are with it.
+    let own = cx.records::<FileRecord<'_>>().filter(|f| f.as_ref().map_or(true, is_poll));
+    let files = objects::files(cx, WORD, own.map(|f| f.map(|f| f.id)))?;
     let mut watches = KVVec::new();
     // The poll of the last entry, and one of its descriptors.
     let mut last = (0u64, 0u32);
     for w in cx.records::<WatchRecord>() {
         let w = w?;
         if last.0 != w.epoll {
-            last = (w.epoll, descriptor_of(cx, w.epoll)?);
+            last = (w.epoll, cx.descriptor_of(WORD, w.epoll)?);
         }
         let word = |n: u64| u32::try_from(n).map_err(|_| EUCLEAN);
         watches.push((last.1, Watch { fd: word(w.fd)?, events: word(w.events)?, data: w.data }), GFP_KERNEL)?;
@@ -51,15 +51,8 @@ pub(crate) fn prepare(cx: &Restart<'_>) -> Result<KBox<State>> {
     Ok(KBox::new(State { objects: Objects::new(files)?, watches }, GFP_KERNEL)?)
 }
 
-/// A descriptor of open file `file`.
-fn descriptor_of(cx: &Restart<'_>, file: u64) -> Result<u32> {
-    for d in cx.records::<DescriptorRecord>() {
-        let d = d?;
-        if d.file == file {
-            return u32::try_from(d.fd).map_err(|_| EUCLEAN);
-        }
-    }
-    Err(cx.fail(EUCLEAN, WORD, "", b"an event poll that has no descriptor", "list every defect with: crimg verify IMAGE"))
+fn is_poll(f: &FileRecord<'_>) -> bool {
+    f.kind == FILE_HANDLED && f.handler == u64::from(EPOLL)
 }
 
 impl State {

@@ -6,7 +6,8 @@ use crate::{
     WORD,
 };
 use cr_format::{
-    DescriptorRecord, FileRecord, FsRecord, FILE_DELETED, FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_REGULAR,
+    DescriptorRecord, FileRecord, FsRecord, MemfdRecord, FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD,
+    FILE_REGULAR,
 };
 use cr_logic::files::{self, flag, Fate, Trouble};
 use crkit::{
@@ -21,17 +22,26 @@ use kernel::{prelude::*, str::{BStr, CString}};
 /// Bytes for one path with its NUL.
 const PATH: usize = 4096;
 
-/// Emits all records, reports all obstacles.
+/// Emits all records, reports all obstacles: for all processes at once, because they share open files.
 pub(crate) fn checkpoint(cx: &Checkpoint<'_>) -> Result {
+    if cx.process() > 0 {
+        return Ok(());
+    }
     let mut buf = KBox::new([0u8; PATH], GFP_KERNEL)?;
-    fs(cx, &mut *buf)?;
+    for p in cx.all_processes().filter(|p| !p.is_zombie()) {
+        fs(&p, &mut *buf)?;
+    }
     let table = Table::scan(cx)?;
+    table.announce(cx)?;
     for (i, o) in table.objects.iter().enumerate() {
         let id = u32::try_from(i).ok().and_then(|i| i.checked_add(1)).ok_or(EOVERFLOW)?;
-        object(cx, &table, o, id, &mut *buf)?;
+        let holder = cx.of_process(o.process).ok_or(EINVAL)?;
+        object(cx, &holder, &table, o, i, id, &mut *buf)?;
     }
+    locks(cx, &table)?;
     for d in table.descriptors.iter() {
-        cx.emit(&DescriptorRecord {
+        let process = cx.of_process(d.process).ok_or(EINVAL)?;
+        process.emit(&DescriptorRecord {
             id: d.fd.checked_add(1).ok_or(EOVERFLOW)?,
             fd: d.fd.into(),
             file: d.object.into(),
@@ -75,10 +85,41 @@ fn leads_to(text: &[u8], place: &PathRef) -> bool {
 }
 
 fn obstacle(cx: &Checkpoint<'_>, o: &Object, object: &[u8], t: Trouble) -> Result {
-    cx.obstacle(Obstacle { fd: o.first_fd.into(), ..Obstacle::new(WORD, object, t.reason, t.remedy) })
+    let fd = o.first_fd.map_or(-1, i64::from);
+    cx.obstacle(Obstacle { fd, ..Obstacle::new(WORD, object, t.reason, t.remedy) })
 }
 
-fn object(cx: &Checkpoint<'_>, table: &Table, o: &Object, id: u32, buf: &mut [u8]) -> Result {
+/// Lets `locks` emit those that it keeps, process after process.
+fn locks(cx: &Checkpoint<'_>, table: &Table) -> Result {
+    // Each open file once in a process: its descriptors are not neighbours.
+    let mut held: KVVec<(u32, u32)> = KVVec::with_capacity(table.descriptors.len(), GFP_KERNEL)?;
+    for d in table.descriptors.iter() {
+        held.push((d.process, d.object), GFP_KERNEL)?;
+    }
+    held.as_mut_slice().sort_unstable();
+    let mut last = (u32::MAX, 0);
+    for &(process, id) in held.iter() {
+        if core::mem::replace(&mut last, (process, id)) == (process, id) {
+            continue;
+        }
+        let o = (id as usize).checked_sub(1).and_then(|i| table.objects.get(i)).ok_or(EINVAL)?;
+        let holder = cx.of_process(process).ok_or(EINVAL)?;
+        if o.file.locks(&holder.leader()) & files::lock::KEPT == 0 {
+            continue;
+        }
+        match holder.require(c"locks")? {
+            Some(section) => holder.checkpoint_file(section, &o.file, id)?,
+            None => {
+                let t = Trouble { reason: "it is locked, and the extension module cr_locks is not there", remedy: "install the module (see README)" };
+                obstacle(&holder, o, b"lock", t)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Emits the records of one open file. `all` is about the first process, `cx` about the one that has the file.
+fn object(all: &Checkpoint<'_>, cx: &Checkpoint<'_>, table: &Table, o: &Object, index: usize, id: u32, buf: &mut [u8]) -> Result {
     let place = PathRef::of(&o.file);
     let text: &[u8] = match place.text(buf) {
         Ok(t) => t,
@@ -88,14 +129,17 @@ fn object(cx: &Checkpoint<'_>, table: &Table, o: &Object, id: u32, buf: &mut [u8
             return obstacle(cx, o, b"?", Trouble { reason, remedy: "have the program close it first" });
         }
     };
-    let mut locks = o.file.locks(&cx.leader());
-    if locks & files::lock::KEPT != 0 {
-        if let Some(section) = cx.require(c"locks")? {
+    let locks = o.file.locks(&cx.leader()) & !files::lock::KEPT;
+    let owned = o.file.owner().is_some();
+    let dnotify = files::may_be_dnotify(o.file.mode(), owned, o.file.is_watched());
+    let mut told = owned || o.file.flags() & flag::O_ASYNC != 0;
+    if told && !dnotify {
+        if let Some(section) = cx.require(c"owners")? {
             cx.checkpoint_file(section, &o.file, id)?;
-            locks &= !files::lock::KEPT;
+            told = false;
         }
     }
-    if let Some(t) = files::unstored(locks, o.file.has_signal_owner(), o.file.flags()) {
+    if let Some(t) = files::unstored(locks, told, dnotify) {
         obstacle(cx, o, text, t)?;
     }
     let stat = place.stat()?;
@@ -127,21 +171,25 @@ fn object(cx: &Checkpoint<'_>, table: &Table, o: &Object, id: u32, buf: &mut [u8
                 };
                 return obstacle(cx, o, text, t);
             }
-            note_shared_position(cx, o, kind, text)?;
+            note_shared_position(cx, table, o, kind, text)?;
             record.kind = kind;
             record.path = text;
-            cx.emit(&record)
+            all.emit(&record)
         }
-        Fate::Deleted => {
-            record.kind = FILE_DELETED;
+        Fate::Contents(kind) => {
+            record.kind = kind;
             record.path = text;
-            cx.emit(&record)
+            all.emit(&record)?;
+            match kind {
+                FILE_MEMFD => memfd(all, table, o, index, id),
+                _ => Ok(()),
+            }
         }
         Fate::External => {
             let text = description(&record, o, text)?;
             record.kind = FILE_EXTERNAL;
             record.description = text.to_bytes();
-            cx.emit(&record)
+            all.emit(&record)
         }
         Fate::Claim(trouble) => {
             let kind = files::kind_name(&o.facts());
@@ -154,11 +202,33 @@ fn object(cx: &Checkpoint<'_>, table: &Table, o: &Object, id: u32, buf: &mut [u8
                 Some(b'/') => record.path = text,
                 _ => record.description = text,
             }
-            cx.emit(&record)?;
+            all.emit(&record)?;
             cx.checkpoint_file(section, &o.file, id)
         }
-        Fate::Obstacle(t) => obstacle(cx, o, text, t),
+        Fate::Obstacle(t) => {
+            let fd = o.first_fd.map_or(-1, i64::from);
+            let ob = Obstacle::new(WORD, text, t.reason, t.remedy);
+            cx.obstacle(Obstacle { fd, address: table.address(o), ..ob })
+        }
     }
+}
+
+/// The other half of the record of a memory file.
+fn memfd(cx: &Checkpoint<'_>, table: &Table, o: &Object, index: usize, id: u32) -> Result {
+    let contents = table.first_of_inode(o).unwrap_or(index);
+    let owner = u32::try_from(contents).ok().and_then(|i| i.checked_add(1)).ok_or(EOVERFLOW)?;
+    if contents != index {
+        return cx.emit(&MemfdRecord { id, contents: owner.into(), ..MemfdRecord::default() });
+    }
+    let facts = o.file.memory_file();
+    let mut name = KBox::new([0u8; 256], GFP_KERNEL)?;
+    cx.emit(&MemfdRecord {
+        id,
+        contents: owner.into(),
+        name: files::memfd_name(o.file.name(&mut *name)).unwrap_or(b""),
+        seals: facts.seals.into(),
+        huge: facts.huge,
+    })
 }
 
 /// What an external file is, for people. The same object has the same text.
@@ -173,29 +243,32 @@ fn description(r: &FileRecord<'_>, o: &Object, text: &[u8]) -> Result<CString> {
 }
 
 /// A position that somebody else moves as well will not be shared after the restart.
-fn note_shared_position(cx: &Checkpoint<'_>, o: &Object, kind: u64, text: &[u8]) -> Result {
+fn note_shared_position(cx: &Checkpoint<'_>, table: &Table, o: &Object, kind: u64, text: &[u8]) -> Result {
     let moves = (kind == FILE_REGULAR && o.file.flags() & flag::O_APPEND == 0) || kind == FILE_DIRECTORY;
-    if !moves || o.foreign() <= mapped(cx, o)? {
+    if !moves || table.foreign(o) <= mapped(cx, o)? {
         return Ok(());
     }
     let name = BStr::from_bytes(text);
     let text = CString::try_from_fmt(fmt!(
         "descriptor {} ({name}) shares its position with another process; after a restart it has its own",
-        o.first_fd
+        o.first_fd.unwrap_or(0)
     ))?;
     cx.note(WORD, text.to_bytes())
 }
 
-/// Memory areas that map this very open file; each holds a reference.
+/// Memory areas of all processes that map this very open file; each holds a reference.
 fn mapped(cx: &Checkpoint<'_>, o: &Object) -> Result<u64> {
-    let mm = cx.mm();
-    let locked = mm.lock()?;
-    let (mut at, mut n) = (0, 0u64);
-    while let Some(vma) = locked.find(at) {
-        if vma.file().is_some_and(|f| f.as_ptr() == o.file.as_ptr()) {
-            n = n.saturating_add(1);
+    let mut n = 0u64;
+    for p in cx.all_processes().filter(|p| !p.is_zombie()) {
+        let mm = p.mm();
+        let locked = mm.lock()?;
+        let mut at = 0;
+        while let Some(vma) = locked.find(at) {
+            if vma.file().is_some_and(|f| f.as_ptr() == o.file.as_ptr()) {
+                n = n.saturating_add(1);
+            }
+            at = vma.end();
         }
-        at = vma.end();
     }
     Ok(n)
 }

@@ -3,60 +3,47 @@
 //!
 //! Preserved: which descriptors share an open file, close-on-exec, positions, flags · regular files,
 //! directories and stateless devices, opened again by path · `O_PATH` descriptors · files that have been
-//! removed (unlinked, `O_TMPFILE`), with contents, holes, size, mode and time · working directory, umask ·
+//! removed (unlinked, `O_TMPFILE`), with contents, holes, size, mode and time, also if they are only mapped ·
+//! memory files (`memfd_create`), with contents, holes, size, mode, seals and huge pages · working directory, umask ·
 //! what other extensions keep (pipes, third parties).
 //!
 //! Connected by the user at restart: terminals, pipes and sockets on descriptors 0 to 2 whose other end
 //! is outside, and whatever was promised with `--fd`.
 //!
-//! Not preserved: readahead advice, owner of removed files (they become those of the process's user),
+//! Not preserved: readahead advice, owner of removed and memory files (they become those of the process's user),
 //! credentials the files were opened with (they become those of whoever makes the restart), a position
 //! shared with another process (a note says so).
 //!
-//! Refused, each by name: locks, leases, `O_ASYNC` · sockets, other kernel objects without a module that
+//! Refused, each by name: leases, `F_NOTIFY` · sockets, other kernel objects without a module that
 //! keeps them · removed folders, files whose name leads elsewhere now · another root directory, threads
 //! with tables of their own.
 //!
 //! Files: `table.rs` lists the open files and decides, `checkpoint.rs` makes records, `bulk.rs` stores the
-//! contents of removed files; `records.rs` reads the records at restart, `verify.rs` compares files with
+//! contents of files without a name, `contents.rs` makes them again; `records.rs` reads the records at restart, `verify.rs` compares files with
 //! them, `external.rs` is about what the user connects, `restart.rs` opens everything. All decisions
 //! are in `cr_logic::files`.
 
 mod bulk;
 mod checkpoint;
+mod contents;
 mod external;
 mod records;
 mod restart;
 mod table;
 mod verify;
 
-use crkit::{
-    bindings as b,
-    context::Run,
-    sys::{file::FileRef, task::TaskRef},
-    At, Checkpoint, Extension, Next, Phase, Registration, Restart,
-};
+use crkit::{context::Run, sys::file::FileRef, At, Checkpoint, Extension, Next, Phase, Restart};
 use kernel::prelude::*;
 
-module! {
-    type: Module,
+crkit::extension_module! {
+    extension: Files,
     name: "cr_files",
-    authors: ["The crkit authors"],
     description: "Checkpoint and restart of processes: open files",
-    license: "GPL",
     alias: ["crext-files"],
 }
 
 /// Resource word in messages.
 pub(crate) const WORD: &str = "files";
-
-struct Module(#[expect(dead_code, reason = "unregisters on drop")] Registration<Files>);
-
-impl kernel::Module for Module {
-    fn init(module: &'static ThisModule) -> Result<Self> {
-        Ok(Self(Registration::new(module, &[])?))
-    }
-}
 
 /// The extension.
 struct Files;
@@ -73,12 +60,6 @@ impl Extension for Files {
     fn bulk(cx: &Checkpoint<'_>) -> Result {
         bulk::bulk(cx)
     }
-    fn claims(_: &FileRef) -> bool {
-        false
-    }
-    fn checkpoint_file(_: &Checkpoint<'_>, _: &FileRef, _: u32) -> Result {
-        Err(EINVAL)
-    }
     fn prepare(cx: &Restart<'_>) -> Result<KBox<Self::State>> {
         restart::prepare(cx)
     }
@@ -86,17 +67,14 @@ impl Extension for Files {
         match at.phase {
             Phase::Process => restart::process(cx, state, at),
             Phase::Late if at.task == 0 => restart::late(cx, state, at),
-            Phase::Filled | Phase::Thread | Phase::Late => Ok(Next::Done),
+            Phase::Filled => contents::finish(cx, state, at),
+            Phase::Thread | Phase::Late => Ok(Next::Done),
         }
     }
-    fn restart_file(_: &Restart<'_>, _: &Self::State, _: u32) -> Result<FileRef> {
-        Err(EINVAL)
+    fn restart_file(cx: &Restart<'_>, state: &Self::State, id: u32) -> Result<FileRef> {
+        restart::shared(cx, state, id)
     }
     fn fill(cx: &Restart<'_>, state: &Self::State, owner: u32, runs: &[Run]) -> Result {
-        restart::fill(cx, state, owner, runs)
+        contents::fill(cx, state, owner, runs)
     }
-    fn commit_outside(_: &Restart<'_>, _: &Self::State, _: u32, _: &TaskRef<'_>) -> Result {
-        Ok(())
-    }
-    fn commit_regs(_: &Restart<'_>, _: &Self::State, _: u32, _: &mut b::pt_regs) {}
 }

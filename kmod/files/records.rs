@@ -2,7 +2,10 @@
 //! The records of section `files`, read once and checked, in a form that the steps can use.
 
 use crate::WORD;
-use cr_format::{records, DescriptorRecord, FileRecord, FsRecord, Record, FILES, FILE_DELETED, FILE_EXTERNAL};
+use cr_format::{
+    records, DescriptorRecord, FileRecord, FsRecord, MappedObjectRecord, MemfdRecord, Record, FILES, FILE_DELETED,
+    FILE_EXTERNAL, FILE_MEMFD, MEMORY,
+};
 use cr_logic::files;
 use crkit::{errno_of, Restart};
 use kernel::{prelude::*, str::CString};
@@ -25,8 +28,19 @@ pub(crate) struct File {
     pub(crate) first_fd: Option<u32>,
     /// Its highest descriptor.
     pub(crate) last_fd: Option<u32>,
-    /// Index of the first removed file of the same inode: the one that has the contents.
+    /// Index of the first removed or memory file of the same inode: the one that has the contents.
     pub(crate) contents: usize,
+    /// Where its memfd record is.
+    memfd: usize,
+    /// It is mapped, or the program that runs.
+    pub(crate) mapped: bool,
+}
+
+impl File {
+    /// Has it no name, so that its contents are in the image?
+    pub(crate) fn has_contents(&self) -> bool {
+        matches!(self.kind, FILE_DELETED | FILE_MEMFD)
+    }
 }
 
 /// One descriptor.
@@ -42,7 +56,7 @@ pub(crate) struct Descriptor {
 
 /// All records. File number `i` has id `i + 1`, which `cr_format::validate` has checked.
 pub(crate) struct Records {
-    /// Files.
+    /// Files: all of the image, with the first process.
     pub(crate) files: KVVec<File>,
     /// Descriptors, ascending.
     pub(crate) descriptors: KVVec<Descriptor>,
@@ -65,10 +79,32 @@ impl Records {
                     let r = DescriptorRecord::parse(raw).map_err(|e| cx.fail_format(WORD, e))?;
                     me.add_descriptor(&r)?;
                 }
+                <MemfdRecord<'_> as Record<'_>>::TYPE => {
+                    let r = MemfdRecord::parse(raw).map_err(|e| cx.fail_format(WORD, e))?;
+                    let contents = usize::try_from(r.contents).ok().and_then(|id| id.checked_sub(1)).ok_or(EUCLEAN)?;
+                    let index = (r.id as usize).checked_sub(1).ok_or(EUCLEAN)?;
+                    let f = me.files.get_mut(index).ok_or(EUCLEAN)?;
+                    (f.contents, f.memfd) = (contents, raw.offset as usize);
+                }
                 _ => {}
             }
         }
+        if cx.process() == 0 {
+            me.note_mapped(cx)?;
+        }
         Ok(me)
+    }
+
+    /// Marks what any process maps.
+    fn note_mapped(&mut self, cx: &Restart<'_>) -> Result {
+        for p in 0..cx.process_count() {
+            for r in cr_format::records_of::<MappedObjectRecord>(cx.section_of(p, MEMORY)) {
+                let file = r.map_err(errno_of)?.file;
+                let index = usize::try_from(file).ok().and_then(|id| id.checked_sub(1)).ok_or(EUCLEAN)?;
+                self.files.get_mut(index).ok_or(EUCLEAN)?.mapped = true;
+            }
+        }
+        Ok(())
     }
 
     fn add_file(&mut self, cx: &Restart<'_>, r: &FileRecord<'_>, offset: usize) -> Result {
@@ -91,6 +127,8 @@ impl Records {
             first_fd: None,
             last_fd: None,
             contents,
+            memfd: 0,
+            mapped: false,
         };
         Ok(self.files.push(file, GFP_KERNEL)?)
     }
@@ -98,9 +136,10 @@ impl Records {
     fn add_descriptor(&mut self, r: &DescriptorRecord) -> Result {
         let fd = u32::try_from(r.fd).map_err(|_| EUCLEAN)?;
         let file = usize::try_from(r.file).ok().and_then(|id| id.checked_sub(1)).ok_or(EUCLEAN)?;
-        let f = self.files.get_mut(file).ok_or(EUCLEAN)?;
-        f.first_fd.get_or_insert(fd);
-        f.last_fd = Some(fd);
+        if let Some(f) = self.files.get_mut(file) {
+            f.first_fd.get_or_insert(fd);
+            f.last_fd = Some(fd);
+        }
         self.descriptors.push(Descriptor { fd, file, cloexec: r.cloexec != 0 }, GFP_KERNEL)?;
         Ok(())
     }
@@ -111,6 +150,19 @@ impl Records {
         let rest = cx.section(FILES).get(f.offset..).ok_or(EUCLEAN)?;
         let raw = records(rest).next().ok_or(EUCLEAN)?.map_err(errno_of)?;
         FileRecord::parse(raw).map_err(errno_of)
+    }
+
+    /// The whole memfd record of file number `index`.
+    pub(crate) fn memfd<'a>(&self, cx: &Restart<'a>, index: usize) -> Result<MemfdRecord<'a>> {
+        let f = self.files.get(index).ok_or(EUCLEAN)?;
+        let rest = cx.section(FILES).get(f.memfd..).ok_or(EUCLEAN)?;
+        let raw = records(rest).next().ok_or(EUCLEAN)?.map_err(errno_of)?;
+        MemfdRecord::parse(raw).map_err(errno_of)
+    }
+
+    /// Indices of the files that have contents in the image, each inode once.
+    pub(crate) fn with_contents(&self) -> impl Iterator<Item = (usize, &File)> {
+        self.files.iter().enumerate().filter(|(i, f)| f.has_contents() && f.contents == *i)
     }
 
     /// Does the process have the inode of this file open for writing, by any of its regular files?

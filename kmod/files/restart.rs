@@ -1,32 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Opens everything again and puts it at its descriptors.
 //!
+//! The first process opens all files, also those that only others have; they ask it for them ([`shared`]).
 //! Descriptors are made in ascending order: the table is empty but for the device, which lies above all
 //! of them, so the lowest free number is the wanted one or, behind a gap, below it. Then `dup3` moves it.
 
 use crate::{
+    contents::{self, Finishing},
     external,
     records::{fs, Descriptor, Records},
     verify, WORD,
 };
-use cr_format::{FileRecord, FILE_DELETED, FILE_EXTERNAL, FILE_HANDLED};
+use cr_format::{FileRecord, FILE_DELETED, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD};
 use cr_logic::{
     files::{self, flag, Placement},
     plan::{Arg, Expect, Op, OpSink, PlanError},
 };
 use crkit::{
     bindings as b,
-    context::{batches, Run, BATCH, RUN_ZERO},
-    errno_of,
     plan::Plan,
     sys::{
         file::FileRef,
-        mm::PageBatch,
         once::Once,
         open_file::{self, SEEK_SET},
         path::{PathRef, PathText},
         task::TaskRef,
-        wait,
     },
     At, Next, Restart, Syscall,
 };
@@ -34,20 +32,32 @@ use kernel::{fmt, new_mutex, prelude::*, str::{BStr, CString}, sync::Mutex};
 
 /// What the steps need.
 pub(crate) struct State {
-    records: Records,
-    progress: Pin<KBox<Mutex<Progress>>>,
+    pub(crate) records: Records,
+    pub(crate) progress: Pin<KBox<Mutex<Progress>>>,
     late: Once<Plan>,
 }
 
+impl State {
+    /// The new inode of the removed or memory file with this index, if it is there yet; open for reading and writing.
+    pub(crate) fn base(&self, index: usize) -> Option<FileRef> {
+        self.progress.lock().bases.iter().find(|x| x.0 == index).map(|x| x.1.clone())
+    }
+}
+
+/// Descriptors that are needed for moments, beside those of the image.
+const SPARE_FDS: u32 = 4;
+
 /// How far [`process`] is.
-struct Progress {
+pub(crate) struct Progress {
     stage: Stage,
     /// Next descriptor.
     next: usize,
     /// Opened files that have more descriptors to come.
     open: KVVec<Option<FileRef>>,
-    /// New inodes of removed files, by the index of the file with the contents.
-    bases: KVVec<(usize, FileRef)>,
+    /// New inodes of removed and memory files, by the index of the file with the contents; open for reading and writing.
+    pub(crate) bases: KVVec<(usize, FileRef)>,
+    /// The inode being finished.
+    pub(crate) finishing: Option<Finishing>,
     /// What must be cut back.
     cuts: KVVec<(usize, u64)>,
 }
@@ -57,6 +67,10 @@ enum Stage {
     Begin,
     /// The limit is being raised.
     Limit,
+    /// Memory files are being made, from this index on.
+    Memory { next: usize },
+    /// The memory file with this index is being made.
+    Made { index: usize },
     Place,
     /// A descriptor is being moved up.
     Move { got: u32, want: u32 },
@@ -67,17 +81,24 @@ pub(crate) fn prepare(cx: &Restart<'_>) -> Result<KBox<State>> {
     let records = Records::read(cx)?;
     cx.set_min_fd(records.min_fd().max(3))?;
     verify::existence(cx, &records)?;
-    external::report(cx, &records)?;
+    if cx.flags() & cr_uapi::RESTART_DRY_RUN != 0 {
+        // A restart does so shortly before it takes the files; now is the only time.
+        verify::changes(cx, &records)?;
+    }
+    match cx.process() {
+        0 => external::report(cx, &records)?,
+        _ => external::report_others(cx, &records)?,
+    }
     let mut open = KVVec::with_capacity(records.files.len(), GFP_KERNEL)?;
     for _ in 0..records.files.len() {
         open.push(None, GFP_KERNEL)?;
     }
-    let progress = Progress { stage: Stage::Begin, next: 0, open, bases: KVVec::new(), cuts: KVVec::new() };
+    let progress = Progress { stage: Stage::Begin, next: 0, open, bases: KVVec::new(), finishing: None, cuts: KVVec::new() };
     let progress = KBox::pin_init(new_mutex!(progress), GFP_KERNEL)?;
     Ok(KBox::new(State { records, progress, late: Once::new() }, GFP_KERNEL)?)
 }
 
-fn fail(cx: &Restart<'_>, e: Error, text: fmt::Arguments<'_>, remedy: &str) -> Error {
+pub(crate) fn fail(cx: &Restart<'_>, e: Error, text: fmt::Arguments<'_>, remedy: &str) -> Error {
     match CString::try_from_fmt(text) {
         Ok(t) => cx.fail(e, WORD, "", t.to_bytes(), remedy),
         Err(e) => e,
@@ -93,11 +114,13 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
     let mut p = state.progress.lock();
     match p.stage {
         Stage::Begin => {
-            // Nothing is opened before every file has been compared.
-            p.cuts = verify::changes(cx, &state.records)?;
-            removed(cx, &state.records, &mut p)?;
-            p.stage = Stage::Place;
-            if let Some(call) = raise_limit(cx, state.records.min_fd())? {
+            if cx.process() == 0 {
+                // Nothing is opened before every file has been compared.
+                p.cuts = verify::changes(cx, &state.records)?;
+                contents::removed(cx, &state.records, &mut p)?;
+            }
+            p.stage = Stage::Memory { next: 0 };
+            if let Some(call) = raise_limit(cx, state.records.min_fd().saturating_add(SPARE_FDS))? {
                 p.stage = Stage::Limit;
                 return Ok(Next::Call(call));
             }
@@ -111,7 +134,13 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
                 "raise it before the restart: ulimit -n",
             ));
         }
-        Stage::Limit => p.stage = Stage::Place,
+        Stage::Limit => p.stage = Stage::Memory { next: 0 },
+        Stage::Made { index } => {
+            let base = contents::made(cx, &state.records, index, at.prev)?;
+            p.bases.push((index, base), GFP_KERNEL)?;
+            p.stage = Stage::Memory { next: index.saturating_add(1) };
+        }
+        Stage::Memory { .. } => {}
         Stage::Move { got, want } => {
             if at.prev != i64::from(want) {
                 return Err(fail(cx, errno(at.prev), fmt!("descriptor {want} cannot be made"), "see ulimit -n"));
@@ -120,6 +149,14 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
             p.stage = Stage::Place;
         }
         Stage::Place => {}
+    }
+    if let Stage::Memory { next } = p.stage {
+        let memory = |&(i, f): &(usize, &crate::records::File)| i >= next && f.kind == FILE_MEMFD;
+        if let Some((index, f)) = state.records.with_contents().find(memory) {
+            p.stage = Stage::Made { index };
+            return Ok(Next::Call(contents::make(cx, &state.records.memfd(cx, index)?, f.mode)?));
+        }
+        p.stage = Stage::Place;
     }
     while let Some(d) = state.records.descriptors.get(p.next).copied() {
         p.next = p.next.saturating_add(1);
@@ -133,8 +170,30 @@ pub(crate) fn process(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
             }
         }
     }
-    p.open.clear();
+    if cx.process_count() == 1 {
+        p.open.clear();
+    }
     Ok(Next::Done)
+}
+
+/// An open file for another process, or for `memory` to map it; the current task is one of that process.
+pub(crate) fn shared(cx: &Restart<'_>, state: &State, id: u32) -> Result<FileRef> {
+    let index = (id as usize).checked_sub(1).ok_or(EUCLEAN)?;
+    let f = *state.records.files.get(index).ok_or(EUCLEAN)?;
+    if f.kind == FILE_EXTERNAL {
+        return external::connected(cx, &state.records, index, None);
+    }
+    if cx.process_count() == 1 {
+        // For a mapping, which opens it again.
+        return state.base(index).ok_or(EUCLEAN);
+    }
+    let mut p = state.progress.lock();
+    if let Some(file) = p.open.get(index).and_then(Option::as_ref) {
+        return Ok(file.clone());
+    }
+    let file = open(cx, state, &mut p, index, None)?;
+    *p.open.get_mut(index).ok_or(EUCLEAN)? = Some(file.clone());
+    Ok(file)
 }
 
 /// The call that raises the limit of open files to `n`, if it is lower. `limits` sets the recorded one later.
@@ -155,28 +214,39 @@ fn raise_limit(cx: &Restart<'_>, n: u32) -> Result<Option<Syscall>> {
 
 /// The open file of a descriptor: opened now, or kept from an earlier descriptor.
 fn obtain(cx: &Restart<'_>, state: &State, p: &mut Progress, d: Descriptor) -> Result<FileRef> {
+    if cx.process() > 0 {
+        let id = u32::try_from(d.file).ok().and_then(|i| i.checked_add(1)).ok_or(EUCLEAN)?;
+        // What is connected is so by number.
+        if let Some(own) = cx.mapped_file(d.fd).filter(|_| d.fd <= 2) {
+            if cx.file_record(id)?.kind == FILE_EXTERNAL {
+                return Ok(own);
+            }
+        }
+        return cx.restart_file(cx.section_id(), id);
+    }
     let f = *state.records.files.get(d.file).ok_or(EUCLEAN)?;
     if f.kind == FILE_EXTERNAL {
-        return external::connected(cx, &state.records, d.file, d.fd);
+        return external::connected(cx, &state.records, d.file, Some(d.fd));
     }
-    let last = f.last_fd == Some(d.fd);
+    let last = f.last_fd == Some(d.fd) && cx.process_count() == 1;
     let slot = p.open.get_mut(d.file).ok_or(EUCLEAN)?;
     let kept = if last { slot.take() } else { slot.clone() };
     if let Some(file) = kept {
         return Ok(file);
     }
-    let file = open(cx, state, p, d)?;
+    let file = open(cx, state, p, d.file, Some(d.fd))?;
     if !last {
         *p.open.get_mut(d.file).ok_or(EUCLEAN)? = Some(file.clone());
     }
     Ok(file)
 }
 
-fn open(cx: &Restart<'_>, state: &State, p: &mut Progress, d: Descriptor) -> Result<FileRef> {
-    let f = *state.records.files.get(d.file).ok_or(EUCLEAN)?;
-    let r = state.records.file(cx, d.file)?;
+/// Opens file number `index`; `fd` is for messages.
+fn open(cx: &Restart<'_>, state: &State, p: &mut Progress, index: usize, fd: Option<u32>) -> Result<FileRef> {
+    let f = *state.records.files.get(index).ok_or(EUCLEAN)?;
+    let r = state.records.file(cx, index)?;
     let path = BStr::from_bytes(r.path);
-    let fd = d.fd;
+    let fd = fd.map_or(-1, i64::from);
     let file = match f.kind {
         FILE_HANDLED => {
             let section = u16::try_from(r.handler).map_err(|_| EUCLEAN)?;
@@ -184,7 +254,7 @@ fn open(cx: &Restart<'_>, state: &State, p: &mut Progress, d: Descriptor) -> Res
                 fail(cx, e, fmt!("descriptor {fd} cannot be made by its extension"), "see the messages above")
             });
         }
-        FILE_DELETED => {
+        FILE_DELETED | FILE_MEMFD => {
             let base = p.bases.iter().find(|x| x.0 == f.contents).map(|x| &x.1).ok_or(EUCLEAN)?;
             PathRef::of(base).open(f.flags & !(flag::O_EXCL | flag::O_CLOEXEC))
         }
@@ -199,7 +269,7 @@ fn open(cx: &Restart<'_>, state: &State, p: &mut Progress, d: Descriptor) -> Res
 }
 
 /// The path was looked up before; it might have been exchanged meanwhile.
-fn check_type(cx: &Restart<'_>, f: &crate::records::File, file: &FileRef, fd: u32, path: &BStr) -> Result {
+fn check_type(cx: &Restart<'_>, f: &crate::records::File, file: &FileRef, fd: i64, path: &BStr) -> Result {
     let now = file.open_file();
     if (now.mode ^ f.mode) & 0o170_000 == 0 && (f.kind != cr_format::FILE_DEVICE || now.rdev == f.rdev) {
         return Ok(());
@@ -207,8 +277,8 @@ fn check_type(cx: &Restart<'_>, f: &crate::records::File, file: &FileRef, fd: u3
     Err(fail(cx, ESTALE, fmt!("descriptor {fd}: {path} is something else now"), "put the file back in its place"))
 }
 
-fn position(cx: &Restart<'_>, file: &FileRef, f: &crate::records::File, r: &FileRecord<'_>, fd: u32) -> Result {
-    let seekable = matches!(f.kind, cr_format::FILE_REGULAR | cr_format::FILE_DIRECTORY | FILE_DELETED);
+fn position(cx: &Restart<'_>, file: &FileRef, f: &crate::records::File, r: &FileRecord<'_>, fd: i64) -> Result {
+    let seekable = matches!(f.kind, cr_format::FILE_REGULAR | cr_format::FILE_DIRECTORY | FILE_DELETED | FILE_MEMFD);
     if !seekable || r.pos == 0 {
         return Ok(());
     }
@@ -222,159 +292,65 @@ fn position(cx: &Restart<'_>, file: &FileRef, f: &crate::records::File, r: &File
     }
 }
 
-/// Makes new, nameless inodes for the removed files.
-fn removed(cx: &Restart<'_>, records: &Records, p: &mut Progress) -> Result {
-    for (i, f) in records.files.iter().enumerate().filter(|(i, f)| f.kind == FILE_DELETED && f.contents == *i) {
-        let r = records.file(cx, i)?;
-        let linkable = f.flags & flag::O_TMPFILE_BIT != 0;
-        let base = nameless(cx, &r, linkable).map_err(|e| {
-            let path = BStr::from_bytes(r.path);
-            fail(cx, e, fmt!("the removed file {path} cannot be made again"), "make room in its folder or in /tmp")
-        })?;
-        p.bases.push((i, base), GFP_KERNEL)?;
-    }
-    Ok(())
-}
-
-/// A file without a name: where the old one was, else in `/tmp`, else in memory.
-fn nameless(cx: &Restart<'_>, r: &FileRecord<'_>, linkable: bool) -> Result<FileRef> {
-    let exclusive = if linkable { 0 } else { flag::O_EXCL };
-    let flags = flag::O_TMPFILE_BIT | flag::O_DIRECTORY | flag::O_RDWR | exclusive;
-    let folder = files::folder_of_deleted(r.path);
-    for (i, folder) in [folder, b"/tmp"].iter().enumerate() {
-        let Ok(file) = FileRef::open(PathText::new(folder)?.as_cstr()?, flags, 0o600) else { continue };
-        if PathRef::of(&file).truncate(r.size).is_err() {
-            continue;
-        }
-        if i > 0 {
-            moved(cx, r, "/tmp")?;
-        }
-        return Ok(file);
-    }
-    let size = i64::try_from(r.size).map_err(|_| EFBIG)?;
-    // SAFETY: a static name; the result is a reference or an error pointer.
-    let file = FileRef::from_err_ptr(unsafe { b::shmem_file_setup(c"crkit".as_ptr().cast(), size, Default::default()) })?;
-    moved(cx, r, "memory")?;
-    Ok(file)
-}
-
-fn moved(cx: &Restart<'_>, r: &FileRecord<'_>, place: &str) -> Result {
-    let path = BStr::from_bytes(r.path);
-    let text = CString::try_from_fmt(fmt!("the contents of the removed file {path} are in {place} now"))?;
-    cx.note(WORD, text.to_bytes())
-}
-
-/// Leader: contents of a removed file.
-pub(crate) fn fill(cx: &Restart<'_>, state: &State, owner: u32, runs: &[Run]) -> Result {
-    let p = state.progress.lock();
-    let index = (owner as usize).checked_sub(1).ok_or(EUCLEAN)?;
-    let Some((_, base)) = p.bases.iter().find(|x| x.0 == index) else {
-        return Err(cx.fail(EUCLEAN, WORD, "PAGE-9", b"page data of something that is no removed file", "list every defect with: crimg verify IMAGE"));
-    };
-    let size = state.records.file(cx, index)?.size;
-    let mut pages = PageBatch::new(BATCH as usize, false)?;
-    for r in runs {
-        let run = cr_format::runs::Run::data(r.start, r.npages);
-        cr_format::validate::run_in_file(size, &run).map_err(|e| {
-            cx.fail_format(WORD, e);
-            errno_of(e)
-        })?;
-        if r.kind == RUN_ZERO {
-            // The file is new: all of it is a hole.
-            continue;
-        }
-        for (start, n) in batches(r) {
-            // The same pages for every piece but the last, which may be shorter.
-            pages.truncate(n as usize);
-            let missing = n.saturating_sub(pages.len());
-            pages.add_fresh(missing)?;
-            cx.bulk_read(&pages)?;
-            base.write_pages(start, &pages, size).map_err(|e| {
-                cx.fail(e, WORD, "", b"the contents of a removed file cannot be written", "make room in its file system")
-            })?;
-            wait::resched()?;
-        }
-    }
-    Ok(())
-}
-
 /// Leader, last: everything that the image, now known to be sound, asks of the outside world.
 pub(crate) fn late(cx: &Restart<'_>, state: &State, at: At) -> Result<Next> {
     if at.step == 0 {
         let mut p = state.progress.lock();
-        p.bases.clear();
-        let plan = plan(cx, &state.records, &p.cuts)?;
+        let plan = plan(cx, &state.records, &mut p)?;
+        p.open.clear();
         state.late.set(plan).map_err(|_| EBUSY)?;
     }
     state.late.get().ok_or(EINVAL)?.step(cx, WORD, at)
 }
 
-fn plan(cx: &Restart<'_>, records: &Records, cuts: &[(usize, u64)]) -> Result<Plan> {
-    let mut plan = Plan::new();
-    let mut push = |op: Op<'_>| {
-        plan.push(op).map_err(|e| match e {
-            PlanError::NoMemory => ENOMEM,
-            PlanError::Impossible(text) => cx.fail(EUCLEAN, WORD, "", text.as_bytes(), ""),
-        })
+/// Adds a call to a plan.
+pub(crate) fn push(cx: &Restart<'_>, plan: &mut Plan, op: Op<'_>) -> Result {
+    plan.push(op).map_err(|e| match e {
+        PlanError::NoMemory => ENOMEM,
+        PlanError::Impossible(text) => cx.fail(EUCLEAN, WORD, "", text.as_bytes(), ""),
+    })
+}
+
+fn plan(cx: &Restart<'_>, records: &Records, p: &mut Progress) -> Result<Plan> {
+    let mut lent = KVVec::new();
+    for (i, _) in p.cuts.iter().filter(|c| records.files.get(c.0).is_some_and(|f| f.first_fd.is_none())) {
+        // Only others have it: the call needs a descriptor for a moment.
+        if let Some(file) = p.open.get(*i).and_then(Option::as_ref) {
+            lent.push((*i, file.clone().install(true)?), GFP_KERNEL)?;
+        }
+    }
+    let fd_of = |i: usize| {
+        let own = records.files.get(i).and_then(|f| f.first_fd);
+        own.or_else(|| lent.iter().find(|l| l.0 == i).map(|l| l.1))
     };
+    let mut plan = Plan::new();
+    let mut push = |op: Op<'_>| push(cx, &mut plan, op);
     let cwd = PathText::new(fs(cx)?.cwd)?;
     let data = [Arg::Data(0)];
     push(Op::with_data(b::__NR_chdir, &data, cwd.bytes_with_nul(), "the working directory cannot be entered"))?;
     push(Op { expect: Expect::Any, ..Op::values(b::__NR_umask, &[records.umask.into()], "umask") })?;
-    for (i, size) in cuts {
-        let fd = records.files.get(*i).and_then(|f| f.first_fd).ok_or(EUCLEAN)?;
+    for (i, size) in p.cuts.iter() {
+        let Some(fd) = fd_of(*i) else { continue };
         push(Op::values(b::__NR_ftruncate, &[fd.into(), *size], "a file that has grown cannot be cut back"))?;
     }
-    let owner = other_owner(cx)?;
     for (i, f) in records.files.iter().enumerate() {
-        let Some(fd) = f.first_fd else { continue };
-        match f.kind {
-            FILE_DELETED if f.contents == i => {
-                // Before the mode: a change of owner takes set-id bits away.
-                if let Some(owner) = owner {
-                    let args = [fd.into(), owner.0, owner.1];
-                    push(Op::values(b::__NR_fchown, &args, "the owner of a removed file cannot be set"))?;
-                }
-                let mode = (f.mode & 0o7777).into();
-                push(Op::values(b::__NR_fchmod, &[fd.into(), mode], "the mode of a removed file cannot be set"))?;
-                let times = times(&records.file(cx, i)?);
-                let args = [Arg::Value(fd.into()), Arg::Value(0), Arg::Data(0), Arg::Value(0)];
-                push(Op::with_data(b::__NR_utimensat, &args, &times, "the time of a removed file cannot be set"))?;
-            }
-            FILE_EXTERNAL if f.flags & flag::O_NONBLOCK != 0 => {
-                for d in records.descriptors.iter().filter(|d| d.file == i) {
-                    let now = FileRef::fget(d.fd).map_or(0, |f| f.flags());
-                    let args = [d.fd.into(), b::F_SETFL.into(), (now | flag::O_NONBLOCK).into()];
-                    push(Op::values(b::__NR_fcntl, &args, "O_NONBLOCK cannot be set on a connected descriptor"))?;
-                }
-            }
-            _ => {}
+        if f.kind != FILE_EXTERNAL || f.flags & flag::O_NONBLOCK == 0 {
+            continue;
         }
+        for d in records.descriptors.iter().filter(|d| d.file == i) {
+            let now = FileRef::fget(d.fd).map_or(0, |f| f.flags());
+            let args = [d.fd.into(), b::F_SETFL.into(), (now | flag::O_NONBLOCK).into()];
+            push(Op::values(b::__NR_fcntl, &args, "O_NONBLOCK cannot be set on a connected descriptor"))?;
+        }
+    }
+    for (_, fd) in lent.iter() {
+        push(Op::values(b::__NR_close, &[(*fd).into()], "a descriptor cannot be closed"))?;
     }
     Ok(plan)
 }
 
-/// User and group that new files of the process belong to, if they are not those of the restart's caller.
-fn other_owner(cx: &Restart<'_>) -> Result<Option<(u64, u64)>> {
-    let Some(r) = cx.records::<cr_format::CredRecord<'_>>().next() else { return Ok(None) };
-    let r = r?;
-    let me = TaskRef::current().fields().cred;
-    // SAFETY: current's own credentials, which only it changes.
-    let same = unsafe {
-        u64::from(b::crs_from_kuid((*me).fsuid)) == r.fsuid && u64::from(b::crs_from_kgid((*me).fsgid)) == r.fsgid
-    };
-    Ok((!same).then_some((r.fsuid, r.fsgid)))
-}
-
-/// `struct timespec[2]`: time of access left as it is, time of modification from the record.
-fn times(r: &FileRecord<'_>) -> [u8; 32] {
-    /// Source: include/uapi/linux/stat.h.
-    const UTIME_OMIT: u64 = (1 << 30) - 2;
-    bytes_of([0, UTIME_OMIT, r.mtime_s as u64, r.mtime_ns])
-}
-
 /// Numbers as the memory of a user program has them.
-fn bytes_of<const WORDS: usize, const BYTES: usize>(words: [u64; WORDS]) -> [u8; BYTES] {
+pub(crate) fn bytes_of<const WORDS: usize, const BYTES: usize>(words: [u64; WORDS]) -> [u8; BYTES] {
     let mut out = [0u8; BYTES];
     for (to, from) in out.iter_mut().zip(words.iter().flat_map(|w| w.to_ne_bytes())) {
         *to = from;

@@ -34,6 +34,11 @@ fn is_by_path(kind: u64) -> bool {
     matches!(kind, FILE_REGULAR | FILE_DIRECTORY | FILE_DEVICE | FILE_PATH)
 }
 
+/// Does a descriptor refer to it? Those of other processes are not looked through.
+fn is_used(cx: &Restart<'_>, f: &File) -> bool {
+    f.first_fd.is_some() || cx.process_count() > 1
+}
+
 /// Every file that is to be opened by path exists and is of the recorded type.
 ///
 /// # Errors
@@ -52,7 +57,7 @@ pub(crate) fn existence(cx: &Restart<'_>, records: &Records) -> Result {
         return result;
     }
     for (i, f) in records.files.iter().enumerate() {
-        if is_by_path(f.kind) && f.first_fd.is_some() && !note(one(cx, f, &records.file(cx, i)?).map(|_| ())) {
+        if is_by_path(f.kind) && is_used(cx, f) && !note(one(cx, f, &records.file(cx, i)?).map(|_| ())) {
             break;
         }
     }
@@ -105,7 +110,7 @@ pub(crate) fn changes(cx: &Restart<'_>, records: &Records) -> Result<KVVec<(usiz
     let mut result = Ok(());
     let mut listed = 0;
     for (i, f) in records.files.iter().enumerate() {
-        if !is_by_path(f.kind) || f.first_fd.is_none() {
+        if !is_by_path(f.kind) || !is_used(cx, f) {
             continue;
         }
         let r = records.file(cx, i)?;

@@ -15,7 +15,7 @@
 
 #include <linux/types.h>
 
-struct cr_session;	/* one checkpoint or restart in progress; opaque */
+struct cr_session;	/* one process of a checkpoint or restart in progress; opaque */
 struct file;
 struct module;
 struct mm_struct;
@@ -23,7 +23,7 @@ struct page;
 struct pt_regs;
 struct task_struct;
 
-#define CR_ABI 2
+#define CR_ABI 3
 
 /* Phases of a restart; every extension's step() runs in each, in order of `order`. */
 #define CR_PHASE_PROCESS 0	/* leader only, before page data is read */
@@ -121,15 +121,26 @@ void cr_unregister_codec(const struct cr_codec_ops *ops);
 #define CR_REPORT_NOTE     4
 int cr_report(struct cr_session *s, u32 kind, const u8 *record, size_t len);
 
-/* Checkpoint */
+/* The process that `s` is about: its number (0 is the first), and how many there are. */
+u32 cr_process(struct cr_session *s);
+u32 cr_process_count(struct cr_session *s);
+
+/* Checkpoint. Records emitted in checkpoint_file() are about what processes share, all others about the process. */
+struct cr_session *cr_of_process(struct cr_session *s, u32 number);	/* another one; NULL behind the last */
 int cr_emit(struct cr_session *s, u16 section, const u8 *record, size_t len);
-struct task_struct *cr_task(struct cr_session *s, u32 index);	/* frozen; 0 is the leader; NULL behind the last */
+struct task_struct *cr_task(struct cr_session *s, u32 index);	/* frozen; 0 is the leader, or another thread if that has ended alone; NULL behind the last */
 u32 cr_task_count(struct cr_session *s);
 struct mm_struct *cr_mm(struct cr_session *s);
 u32 cr_checkpoint_flags(struct cr_session *s);
+/* Where a Landlock domain is to be looked for: number of the word in the security blob; -1 if none is to be kept. */
+int cr_landlock_word(struct cr_session *s);
 int cr_is_external(struct cr_session *s, u32 fd);
 /* Numbers objects: the same (section, key) gets the same id. Returns 1 when new, 0 when known. */
 int cr_object(struct cr_session *s, u16 section, u64 key, u32 *id);
+/* The next number, from 1, of the process in numbering `space`. */
+int cr_number(struct cr_session *s, u16 space, u32 *number);
+/* The process that a numbered object was found in: 1, or 0 if it has no number. */
+int cr_object_process(struct cr_session *s, u16 section, u64 key, u32 *process);
 /* Finds (and loads) the extension that keeps `file`; 1 and its section, or 0. `kind` names the file's
  * kind for the module alias crext-file-<kind>. */
 int cr_claim(struct cr_session *s, struct file *file, const char *kind, u16 *section);
@@ -142,15 +153,20 @@ int cr_bulk_write(struct cr_session *s, u16 section, u32 owner, const struct cr_
 		  struct page **pages, u32 npages);
 
 /* Restart */
-const u8 *cr_section(struct cr_session *s, u16 section, size_t *len);
+const u8 *cr_section(struct cr_session *s, u32 process, u16 section, size_t *len);	/* 0: also what all share */
 int cr_set_threads(struct cr_session *s, const u32 *tids, u32 count);	/* leader first */
 int cr_set_min_fd(struct cr_session *s, u32 min_fd);
 int cr_set_hole(struct cr_session *s, u64 start, u64 end);	/* free range for the restart stub */
 u32 cr_thread_id(struct cr_session *s, u32 task);
 struct file *cr_mapped_file(struct cr_session *s, u32 fd);	/* with a reference, or NULL */
 u32 cr_files_policy(struct cr_session *s);
+u32 cr_restart_flags(struct cr_session *s);	/* RESTART_* of the caller */
 unsigned long cr_scratch(struct cr_session *s, u32 task, size_t *len);	/* user memory for arguments */
 int cr_restart_file(struct cr_session *s, u16 section, u32 id, struct file **file);
+/* Open files that one process makes for others, in CR_PHASE_PROCESS: whoever gets one waits for it. A process puts all that
+ * it makes before it gets any, and gets only what processes with lower numbers put: others may not be born yet. */
+int cr_put_file(struct cr_session *s, u16 section, u32 id, struct file *file);
+int cr_get_file(struct cr_session *s, u16 section, u32 id, struct file **file);
 /* In fill(): the contents of the next pages, in the order of the runs that are not zero; at most
  * CR_PAGES_PER_CHUNK pages in a call. All must have been taken when fill() returns. */
 int cr_bulk_read(struct cr_session *s, struct page **pages, u32 npages);

@@ -9,33 +9,18 @@ mod restart;
 mod sys;
 
 use cr_format::LimitRecord;
-use crkit::{
-    bindings as b, context::Run,
-    sys::{file::FileRef, task::TaskRef},
-    At, Checkpoint, Extension, Next, Registration, Restart,
-};
+use crkit::{At, Checkpoint, Extension, Next, Restart};
 use kernel::{prelude::*, str::CStr};
 
-module! {
-    type: Module,
+crkit::extension_module! {
+    extension: Limits,
     name: "cr_limits",
-    authors: ["The crkit authors"],
     description: "Checkpoint and restart of processes: resource limits",
-    license: "GPL",
     alias: ["crext-limits"],
 }
 
 /// The resource word, for messages.
 const WORD: &str = "limits";
-
-/// The module: its registration with the core.
-struct Module(#[expect(dead_code, reason = "unregisters on drop")] Registration<Limits>);
-
-impl kernel::Module for Module {
-    fn init(module: &'static ThisModule) -> Result<Self> {
-        Ok(Self(Registration::new(module, &[])?))
-    }
-}
 
 /// The extension.
 struct Limits;
@@ -53,29 +38,10 @@ impl Extension for Limits {
         }
         Ok(())
     }
-    fn bulk(_cx: &Checkpoint<'_>) -> Result {
-        Ok(())
-    }
-    fn claims(_file: &FileRef) -> bool {
-        false
-    }
-    fn checkpoint_file(_cx: &Checkpoint<'_>, _file: &FileRef, _id: u32) -> Result {
-        Err(EINVAL)
-    }
     fn prepare(cx: &Restart<'_>) -> Result<KBox<Self::State>> {
         restart::prepare(cx)
     }
     fn step(cx: &Restart<'_>, state: &Self::State, at: At) -> Result<Next> {
         state.step(cx, at)
     }
-    fn restart_file(_cx: &Restart<'_>, _state: &Self::State, _id: u32) -> Result<FileRef> {
-        Err(EINVAL)
-    }
-    fn fill(_cx: &Restart<'_>, _state: &Self::State, _owner: u32, _runs: &[Run]) -> Result {
-        Err(EINVAL)
-    }
-    fn commit_outside(_cx: &Restart<'_>, _state: &Self::State, _task: u32, _t: &TaskRef<'_>) -> Result {
-        Ok(())
-    }
-    fn commit_regs(_cx: &Restart<'_>, _state: &Self::State, _task: u32, _regs: &mut b::pt_regs) {}
 }

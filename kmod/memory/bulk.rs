@@ -8,7 +8,7 @@
 
 use crate::{
     scan::{self, Area},
-    OWNER, WORD,
+    owner, STORED, WORD,
 };
 use cr_logic::memory::{
     build::{self, Contents},
@@ -55,8 +55,9 @@ pub(crate) fn bulk(cx: &Checkpoint<'_>) -> Result {
         chunk.fresh = true;
         match build::contents(&a.spec) {
             Contents::None => {}
-            Contents::Shared => chunk.shared(areas.get(..before).unwrap_or(&[]), a)?,
-            c => chunk.private(&mm, a, c == Contents::OverFile)?,
+            Contents::Shared if !is_stored_here(cx, a) => {}
+            Contents::Shared => chunk.shared(&mm, areas.get(..before).unwrap_or(&[]), a)?,
+            c => chunk.private(&mm, a, c)?,
         }
         before = before.saturating_add(1);
         wait::resched()?;
@@ -64,9 +65,15 @@ pub(crate) fn bulk(cx: &Checkpoint<'_>) -> Result {
     chunk.flush()
 }
 
+/// Are the contents of a shared object stored with this process?
+fn is_stored_here(cx: &Checkpoint<'_>, a: &Area) -> bool {
+    let key = a.file.as_ref().map_or(0, |f| f.inode_key() as u64);
+    cx.object_process(STORED, key) == Some(cx.process())
+}
+
 impl Chunk<'_> {
     /// Pages of an area that only this process has.
-    fn private(&mut self, mm: &MmRef<'_>, a: &Area, over_file: bool) -> Result {
+    fn private(&mut self, mm: &MmRef<'_>, a: &Area, contents: Contents) -> Result {
         let mut at = a.spec.start;
         while at < a.spec.end {
             let room = layout::next_batch(self.pages.len(), self.runs.len() as u32);
@@ -79,7 +86,7 @@ impl Chunk<'_> {
             if !same {
                 return Err(self.fail(EBUSY, at, "the areas of the process changed during the checkpoint"));
             }
-            at = self.collect(&locked, at, a.spec.end, room, over_file)?;
+            at = self.collect(&locked, at, a.spec.end, room, contents)?;
             drop(locked);
             self.settle()?;
             wait::resched()?;
@@ -88,7 +95,8 @@ impl Chunk<'_> {
     }
 
     /// Takes up to `room` pages from `at` on; returns where to go on.
-    fn collect(&mut self, locked: &LockedMm<'_>, at: u64, end: u64, room: u32, over_file: bool) -> Result<u64> {
+    fn collect(&mut self, locked: &LockedMm<'_>, at: u64, end: u64, room: u32, contents: Contents) -> Result<u64> {
+        let over_file = contents == Contents::OverFile;
         let (mut at, mut steps) = (at, 0u32);
         // Pages that will be taken in one go.
         let (mut start, mut n) = (at, 0u32);
@@ -98,6 +106,7 @@ impl Chunk<'_> {
             let (wanted, sure) = match what {
                 Resident::Absent | Resident::Guard => (false, true),
                 Resident::Anon => (true, true),
+                Resident::File if contents == Contents::Made => (true, true),
                 // In anonymous memory this is a zero page, large or small: as good as absent.
                 Resident::File | Resident::Zero => (over_file && what == Resident::Zero, true),
                 // A fault tells what it is; in a file mapping it may be a page of the file.
@@ -141,9 +150,10 @@ impl Chunk<'_> {
     }
 
     /// Pages of a shared anonymous object, each once: in the first area that shows it.
-    fn shared(&mut self, before: &[Area], a: &Area) -> Result {
-        let Some(object) = a.file.clone().and_then(SharedAnon::of) else { return Err(EINVAL) };
-        let key = object.file().inode_key();
+    fn shared(&mut self, mm: &MmRef<'_>, before: &[Area], a: &Area) -> Result {
+        let Some(file) = a.file.clone() else { return Err(EINVAL) };
+        let object = SharedAnon::of(file.clone());
+        let key = file.inode_key();
         let first = a.spec.offset / PAGE_SIZE;
         let Some(last) = first.checked_add(a.spec.len() / PAGE_SIZE).and_then(|e| e.checked_sub(1)) else { return Ok(()) };
         let mut earlier = KVec::new();
@@ -164,7 +174,7 @@ impl Chunk<'_> {
             let mut done = false;
             while (self.taken.len() as u32) < room {
                 index = layout::uncovered(&earlier, index);
-                let next = if index <= last { object.next_page(index, last) } else { None };
+                let next = if index <= last { file.next_page(index, last) } else { None };
                 let Some(next) = next else {
                     done = true;
                     break;
@@ -174,8 +184,12 @@ impl Chunk<'_> {
                     continue;
                 }
                 let address = a.spec.start.saturating_add(next.saturating_sub(first).saturating_mul(PAGE_SIZE));
-                object
-                    .take_page(next, &mut self.pages)
+                let taken = match &object {
+                    Some(object) => object.take_page(next, &mut self.pages),
+                    // Huge pages are taken through the area: what the object has, a fault only finds.
+                    None => mm.take_pages(address, 1, false, &mut self.pages),
+                };
+                taken
                     .map_err(|e| self.fail(e, address, "a page of shared memory cannot be read"))?;
                 self.taken.push(address, GFP_KERNEL)?;
                 index = next.saturating_add(1);
@@ -221,7 +235,7 @@ impl Chunk<'_> {
     /// Writes what has been collected.
     fn flush(&mut self) -> Result {
         if !self.runs.is_empty() {
-            self.cx.bulk_write(OWNER, &self.runs, &self.pages)?;
+            self.cx.bulk_write(owner(self.cx.process()), &self.runs, &self.pages)?;
         }
         self.runs.clear();
         self.pages.clear();

@@ -4,9 +4,9 @@
 use crate::{
     mapped::{self, Lost},
     scan::{self, Area},
-    WORD,
+    STORED, WORD,
 };
-use cr_format::{GuardRecord, MappedFileRecord, MmRecord, U64s, VmaRecord};
+use cr_format::{GuardRecord, HugeRecord, KeysRecord, MappedFileRecord, MappedObjectRecord, MmRecord, PolicyRecord, U64s, VmaRecord, HUGE_2M};
 use cr_logic::memory::{
     build,
     judge::{self, Backing},
@@ -19,7 +19,7 @@ use crkit::{
         file::FileRef,
         mapped::Stat,
         mm::{MmRef, Resident, PAGE_SIZE},
-        user,
+        uring, user,
     },
     Checkpoint, Obstacle, RecordBuf,
 };
@@ -36,6 +36,8 @@ struct Mapped {
     /// First address at which it is mapped, 0 for an executable that is not mapped.
     address: u64,
     write: bool,
+    /// It has no name: `files` keeps its contents.
+    object: bool,
 }
 
 /// The object behind shared anonymous memory.
@@ -43,7 +45,7 @@ struct Shared {
     key: usize,
     size: u64,
     address: u64,
-    /// Areas and the references to the file that they explain.
+    /// Areas of this process and the references to the file that exist.
     areas: i64,
     references: i64,
     /// Byte ranges that are mapped.
@@ -76,6 +78,7 @@ pub(crate) fn checkpoint(cx: &Checkpoint<'_>) -> Result {
     let mut files = files_of(&mut areas, &mut buf)?;
     let exe = exe(&mm, &mut files, &mut buf)?;
     shared_objects(cx, &mut areas)?;
+    rings(cx, &mut areas)?;
     process_obstacles(cx, &mm, &facts, &areas)?;
     let vdso = match layout::vdso(special(&areas), facts.vdso) {
         Ok(v) => v,
@@ -100,9 +103,6 @@ pub(crate) fn checkpoint(cx: &Checkpoint<'_>) -> Result {
             cx.obstacle(Obstacle { address: a.spec.start, ..o })?;
         }
     }
-    if areas.iter().any(|a| a.policy && a.backing != Backing::Special) {
-        cx.note(WORD, b"the NUMA policy of an area (mbind) is not kept: after a restart its pages are placed by default")?;
-    }
     let mut out = RecordBuf::new();
     out.push(&record)?;
     let mut id = 0u32;
@@ -123,6 +123,16 @@ pub(crate) fn checkpoint(cx: &Checkpoint<'_>) -> Result {
     }
     file_records(cx, &files, &mut out)?;
     guards(&mm, &areas, &mut out)?;
+    for (id, a) in (1u32..).zip(areas.iter()) {
+        if let (Some(p), true) = (&a.policy, a.backing != Backing::Special) {
+            out.push(&PolicyRecord { id, mode: p.mode.into(), nodes: p.nodes(), home: p.home.into() })?;
+        }
+    }
+    transparent(&mm, &areas, &mut out)?;
+    // A key can be freed while memory has it.
+    if facts.pkeys & !1 != 0 || areas.iter().any(|a| a.vm_flags & vm::PKEY != 0) {
+        out.push(&KeysRecord { id: 1, allocated: (facts.pkeys & !1).into(), execute_only: facts.exec_pkey.into() })?;
+    }
     cx.emit_bytes(cr_format::MEMORY, out.bytes())
 }
 
@@ -133,16 +143,17 @@ fn special(areas: &[Area]) -> impl Iterator<Item = cr_logic::memory::Spec> + '_ 
 /// Numbers the mapped files.
 fn files_of(areas: &mut KVVec<Area>, buf: &mut [u8]) -> Result<KVec<Mapped>> {
     let mut files: KVec<Mapped> = KVec::new();
-    for a in areas.iter_mut().filter(|a| a.backing == Backing::File) {
+    for a in areas.iter_mut().filter(|a| matches!(a.backing, Backing::File | Backing::Object)) {
         let Some(file) = &a.file else { continue };
         let write = a.spec.has(cr_format::VMA_SHARED | cr_format::VMA_MAYWRITE);
-        a.spec.object = add(&mut files, file, a.spec.start, write, buf)?;
+        let object = a.backing == Backing::Object;
+        a.spec.object = add(&mut files, file, a.spec.start, write, object, buf)?;
     }
     Ok(files)
 }
 
 /// Adds a file if it is new; returns its record id.
-fn add(files: &mut KVec<Mapped>, file: &FileRef, address: u64, write: bool, buf: &mut [u8]) -> Result<u64> {
+fn add(files: &mut KVec<Mapped>, file: &FileRef, address: u64, write: bool, object: bool, buf: &mut [u8]) -> Result<u64> {
     let key = file.inode_key();
     let known = files.iter().position(|f| f.key == key);
     let at = match known {
@@ -150,7 +161,7 @@ fn add(files: &mut KVec<Mapped>, file: &FileRef, address: u64, write: bool, buf:
         None => {
             let mut path = KVec::new();
             path.extend_from_slice(file.user_path(buf).unwrap_or(b""), GFP_KERNEL)?;
-            files.push(Mapped { key, file: file.clone(), path, address, write: false }, GFP_KERNEL)?;
+            files.push(Mapped { key, file: file.clone(), path, address, write: false, object }, GFP_KERNEL)?;
             files.len().saturating_sub(1)
         }
     };
@@ -163,7 +174,10 @@ fn add(files: &mut KVec<Mapped>, file: &FileRef, address: u64, write: bool, buf:
 /// The executable among the mapped files, added if it is not mapped; 0 if the process has none.
 fn exe(mm: &MmRef<'_>, files: &mut KVec<Mapped>, buf: &mut [u8]) -> Result<u64> {
     match mm.exe_file() {
-        Some(f) => add(files, &f, 0, false, buf),
+        Some(f) => {
+            let object = scan::file_backing(&f, false, false, None, buf) == Backing::Object;
+            add(files, &f, 0, false, object, buf)
+        }
         None => Ok(0),
     }
 }
@@ -173,6 +187,17 @@ fn file_records(cx: &Checkpoint<'_>, files: &[Mapped], out: &mut RecordBuf) -> R
     let mut id = 0u32;
     for f in files {
         id = id.checked_add(1).ok_or(EFBIG)?;
+        if f.object {
+            match owner(cx, f)? {
+                Some(file) => out.push(&MappedObjectRecord { id, file: file.into() })?,
+                None => {
+                    let reason = "the mapped file has been removed, and is of a kind whose contents cannot be kept";
+                    let o = Obstacle::new(WORD, &f.path, reason, "let the program unmap it before the checkpoint");
+                    cx.obstacle(Obstacle { address: f.address, ..o })?;
+                }
+            }
+            continue;
+        }
         let stat = match mapped::find(&f.file, &f.path) {
             Ok(stat) if stat.mode & b::S_IFMT == b::S_IFREG => stat,
             r => {
@@ -196,31 +221,28 @@ fn file_records(cx: &Checkpoint<'_>, files: &[Mapped], out: &mut RecordBuf) -> R
     Ok(())
 }
 
+/// The open file of section `files` that owns the contents. `files` has gone before and has numbered it; `None` if not.
+fn owner(cx: &Checkpoint<'_>, f: &Mapped) -> Result<Option<u32>> {
+    let (id, new) = cx.object_in(cr_format::FILES, f.key as u64)?;
+    Ok((!new).then_some(id))
+}
+
 fn lost(cx: &Checkpoint<'_>, f: &Mapped, r: core::result::Result<Stat, Lost>) -> Result {
     let path: &[u8] = if f.path.is_empty() { b"a file whose path is too long" } else { &f.path };
-    let o = if path.ends_with(b" (deleted)") {
-        Obstacle::new(
+    let o = match r {
+        Ok(_) => Obstacle::new(WORD, path, "what is mapped is not a regular file", "let the program unmap it before the checkpoint"),
+        Err(Lost::Other) => Obstacle::new(
             WORD,
             path,
-            "the executable or a mapped file has been deleted or replaced",
-            "restart the program, so that it uses the present file",
-        )
-    } else {
-        match r {
-            Ok(_) => Obstacle::new(WORD, path, "what is mapped is not a regular file", "let the program unmap it before the checkpoint"),
-            Err(Lost::Other) => Obstacle::new(
-                WORD,
-                path,
-                "the path of this mapped file leads to another file as crctl sees it",
-                "run crctl in the mount namespace of the process (nsenter --mount), without anything mounted over the file",
-            ),
-            Err(Lost::Unreachable) => Obstacle::new(
-                WORD,
-                path,
-                "this mapped file cannot be found by its path as crctl sees it",
-                "run crctl in the mount namespace of the process (nsenter --mount), with rights to reach the file",
-            ),
-        }
+            "the path of this mapped file leads to another file as crctl sees it",
+            "run crctl in the mount namespace of the process (nsenter --mount), without anything mounted over the file",
+        ),
+        Err(Lost::Unreachable) => Obstacle::new(
+            WORD,
+            path,
+            "this mapped file cannot be found by its path as crctl sees it",
+            "run crctl in the mount namespace of the process (nsenter --mount), with rights to reach the file",
+        ),
     };
     cx.obstacle(Obstacle { address: f.address, ..o })
 }
@@ -241,7 +263,8 @@ fn shared_objects(cx: &Checkpoint<'_>, areas: &mut KVVec<Area>) -> Result {
                 objects.len().saturating_sub(1)
             }
         };
-        a.spec.object = (at as u64).saturating_add(1);
+        // The same memory has the same number in all processes.
+        a.spec.object = cx.object(key as u64)?.0.into();
         let Some(o) = objects.get_mut(at) else { continue };
         o.areas = o.areas.saturating_add(1);
         let end = a.spec.offset.checked_add(a.spec.len()).ok_or(EOVERFLOW)?;
@@ -253,16 +276,21 @@ fn shared_objects(cx: &Checkpoint<'_>, areas: &mut KVVec<Area>) -> Result {
     for o in objects.iter() {
         let object = b"shared anonymous memory";
         // Each area holds one reference, and each of our own list one more.
-        if o.references > o.areas.saturating_mul(2) {
+        let own = o.areas.saturating_mul(2);
+        let others = if o.references > own { elsewhere(cx, o)? } else { Elsewhere::default() };
+        if o.references > own.saturating_add(others.areas) {
             let ob = Obstacle::new(
                 WORD,
                 object,
-                "another process shares this memory, for example the parent or a child of a fork",
-                "checkpoint the process before it forks, or after the others have ended",
+                "another process shares this memory, for example the parent",
+                "checkpoint the tree from its root, or after the others have ended",
             );
             cx.obstacle(Obstacle { address: o.address, ..ob })?;
         }
-        if !layout::covers(&o.ranges, o.size) {
+        if layout::covers(&o.ranges, o.size) {
+            // The first process that has all of it stores it.
+            cx.object_in(STORED, o.key as u64)?;
+        } else if !others.covers {
             let ob = Obstacle::new(
                 WORD,
                 object,
@@ -271,6 +299,56 @@ fn shared_objects(cx: &Checkpoint<'_>, areas: &mut KVVec<Area>) -> Result {
             );
             cx.obstacle(Obstacle { address: o.address, ..ob })?;
         }
+    }
+    Ok(())
+}
+
+/// What the other processes of the checkpoint have of a shared object.
+#[derive(Default)]
+struct Elsewhere {
+    areas: i64,
+    /// Has one of them all of it?
+    covers: bool,
+}
+
+fn elsewhere(cx: &Checkpoint<'_>, o: &Shared) -> Result<Elsewhere> {
+    let mut found = Elsewhere::default();
+    for p in cx.all_processes().filter(|p| !p.is_zombie() && p.process() != cx.process()) {
+        let mm = p.mm();
+        let mut ranges: KVec<(u64, u64)> = KVec::new();
+        let locked = mm.lock()?;
+        let mut at = 0;
+        while let Some(vma) = locked.find(at) {
+            at = vma.end();
+            if !vma.file().is_some_and(|f| f.inode_key() == o.key) {
+                continue;
+            }
+            found.areas = found.areas.saturating_add(1);
+            let end = vma.offset().saturating_add(vma.end().saturating_sub(vma.start()));
+            match ranges.as_mut_slice().last_mut() {
+                Some(r) if r.1 == vma.offset() => r.1 = end,
+                _ => ranges.push((vma.offset(), end), GFP_KERNEL)?,
+            }
+        }
+        found.covers |= layout::covers(&ranges, o.size);
+    }
+    Ok(found)
+}
+
+/// Numbers the rings, which `uring` has done before; those that it does not know are obstacles.
+fn rings(cx: &Checkpoint<'_>, areas: &mut KVVec<Area>) -> Result {
+    const OFFSETS: [u64; 3] = [cr_format::RING_OFFSET_SQ, cr_format::RING_OFFSET_CQ, cr_format::RING_OFFSET_SQES];
+    for a in areas.iter_mut().filter(|a| a.backing == Backing::Ring) {
+        let Some(file) = &a.file else { continue };
+        let (number, new) = cx.object_in(uring::NUMBERS, file.as_ptr() as u64)?;
+        a.spec.object = number.into();
+        let (reason, remedy) = match (new, OFFSETS.contains(&a.spec.offset)) {
+            (false, true) if cx.descriptor_of(file) >= 0 => continue,
+            (false, true) => ("the process maps the ring, and has no descriptor of it any more", "have the process unmap it, or keep its descriptor open"),
+            (true, _) => ("the ring is mapped, but it has no descriptor any more", "have the program keep its descriptor open"),
+            (false, false) => ("only a part of the ring is still mapped", "have the program unmap all of it or none"),
+        };
+        cx.obstacle(Obstacle { address: a.spec.start, ..Obstacle::new("uring", b"io_uring", reason, remedy) })?;
     }
     Ok(())
 }
@@ -290,14 +368,9 @@ fn process_obstacles(cx: &Checkpoint<'_>, mm: &MmRef<'_>, facts: &b::crs_mm_fact
             "wait until it has ended or executed its program",
         ))?;
     }
-    // Key 0 is everybody's.
-    if facts.pkeys & !1 != 0 && !areas.iter().any(|a| a.vm_flags & vm::PKEY != 0) {
-        cx.obstacle(Obstacle::new(
-            WORD,
-            b"memory protection keys",
-            "the program has allocated memory protection keys",
-            "run the program without pkey_alloc or execute-only memory",
-        ))?;
+    for a in areas.iter().filter(|a| a.backing == Backing::Special && a.vm_flags & vm::PKEY != 0) {
+        let o = Obstacle::new(WORD, b"[vdso]", "the program has given it a memory protection key", "run the program without that");
+        cx.obstacle(Obstacle { address: a.spec.start, ..o })?;
     }
     let aio_area = areas.iter().any(|a| a.file.as_ref().is_some_and(|f| f.facts().magic == judge::AIO_RING));
     if facts.aio != 0 && !aio_area {
@@ -398,6 +471,40 @@ fn guards(mm: &MmRef<'_>, areas: &[Area], out: &mut RecordBuf) -> Result {
             id = id.checked_add(1).ok_or(EFBIG)?;
             out.push(&GuardRecord { id, start, end: a.spec.end })?;
         }
+    }
+    Ok(())
+}
+
+/// Emits the ranges in transparent huge pages.
+fn transparent(mm: &MmRef<'_>, areas: &[Area], out: &mut RecordBuf) -> Result {
+    let mut id = 0u32;
+    let mut emit = |range: Option<(u64, u64)>| -> Result {
+        let Some((start, end)) = range else { return Ok(()) };
+        id = id.checked_add(1).ok_or(EFBIG)?;
+        out.push(&HugeRecord { id, start, end })
+    };
+    for a in areas.iter().filter(|a| build::may_be_huge(&a.spec)) {
+        let locked = mm.lock()?;
+        let mut range: Option<(u64, u64)> = None;
+        let mut at = a.spec.start.next_multiple_of(HUGE_2M);
+        while at.saturating_add(HUGE_2M) <= a.spec.end {
+            let behind = at.saturating_add(HUGE_2M);
+            if !locked.is_huge(at) {
+                let (what, next) = locked.resident(at);
+                // Absent ranges are skipped by whole tables.
+                at = if what == Resident::Absent { behind.max(next.next_multiple_of(HUGE_2M)) } else { behind };
+                continue;
+            }
+            range = match range {
+                Some((start, end)) if end == at => Some((start, behind)),
+                other => {
+                    emit(other)?;
+                    Some((at, behind))
+                }
+            };
+            at = behind;
+        }
+        emit(range)?;
     }
     Ok(())
 }

@@ -3,13 +3,14 @@
 //!
 //! At a checkpoint the path is tried at once: a file that cannot be found by it now, as the caller sees
 //! the file system, would not be found at the restart. At a restart files are opened and compared
-//! before anything is touched.
+//! before anything is touched. Files without a name (removed, or made by `memfd_create`) are kept by `files`; they are
+//! opened through what it has made of them.
 
 use crate::WORD;
-use cr_format::MappedFileRecord;
+use cr_format::{MappedFileRecord, MappedObjectRecord};
 use crkit::{
     bindings as b,
-    sys::{file::FileRef, mapped::Stat},
+    sys::{file::FileRef, mapped::Stat, once::Once, path::PathRef},
     Restart,
 };
 use kernel::{
@@ -58,6 +59,44 @@ impl Held {
     /// The open file for a mapping.
     pub(crate) fn get(&self, write: bool) -> Option<&FileRef> {
         if write { self.write.as_ref() } else { self.read.as_ref() }
+    }
+}
+
+/// A file without a name that the image maps. It is there only when `files` has made it again.
+pub(crate) struct HeldObject {
+    /// Record id.
+    pub(crate) id: u64,
+    /// Open file of section `files`.
+    file: u32,
+    read: Once<FileRef>,
+    write: Once<FileRef>,
+}
+
+impl HeldObject {
+    /// From its record.
+    pub(crate) fn new(r: &MappedObjectRecord) -> Result<Self> {
+        let file = u32::try_from(r.file).map_err(|_| EUCLEAN)?;
+        Ok(Self { id: r.id.into(), file, read: Once::new(), write: Once::new() })
+    }
+
+    /// Opens it, for reading and, if an area wants that, for writing.
+    pub(crate) fn open(&self, cx: &Restart<'_>, write: bool) -> Result {
+        let place = PathRef::of(&cx.restart_file(cr_format::FILES, self.file)?);
+        let open = |flags| {
+            place.open(flags | b::O_LARGEFILE).map_err(|e| {
+                cx.fail(e, WORD, "", b"a mapped file without a name cannot be opened again", "see the messages above")
+            })
+        };
+        self.read.set(open(b::O_RDONLY)?).map_err(|_| EBUSY)?;
+        if write {
+            self.write.set(open(b::O_RDWR)?).map_err(|_| EBUSY)?;
+        }
+        Ok(())
+    }
+
+    /// The open file for a mapping.
+    pub(crate) fn get(&self, write: bool) -> Option<&FileRef> {
+        if write { self.write.get() } else { self.read.get() }
     }
 }
 

@@ -11,7 +11,10 @@ use cr_logic::memory::{
 };
 use crkit::{
     bindings as b,
-    sys::{file::FileRef, mm::MmRef},
+    sys::{
+        file::FileRef,
+        mm::{MmRef, Policy},
+    },
 };
 use kernel::prelude::*;
 
@@ -75,8 +78,10 @@ pub(crate) struct Area {
     pub(crate) file: Option<FileRef>,
     /// Name of a special or a named anonymous area.
     pub(crate) name: KVec<u8>,
-    /// Has a NUMA policy of its own.
-    pub(crate) policy: bool,
+    /// A NUMA policy of its own.
+    pub(crate) policy: Option<KBox<Policy>>,
+    /// Bytes of its huge pages of hugetlbfs, 0 if it has none.
+    pub(crate) huge: u64,
     anonymous: bool,
     special: bool,
 }
@@ -101,11 +106,11 @@ pub(crate) fn scan(mm: &MmRef<'_>) -> Result<KVVec<Area>> {
     for a in areas.iter_mut() {
         a.backing = backing(a, &mut buf);
         a.spec.kind = judge::record_kind(a.backing);
-        a.spec.flags = judge::record_flags(a.vm_flags, a.backing);
+        a.spec.flags = judge::record_flags(a.vm_flags, a.backing, a.huge);
         if a.spec.start <= start_stack && start_stack < a.spec.end && a.vm_flags & vm::GROWSDOWN != 0 {
             a.spec.flags |= cr_format::VMA_STACK;
         }
-        if !matches!(a.backing, Backing::File | Backing::SharedAnonymous) {
+        if !matches!(a.backing, Backing::File | Backing::Object | Backing::SharedAnonymous | Backing::Ring) {
             // The offset of anonymous memory is an internal matter of the kernel.
             a.spec.offset = 0;
         }
@@ -139,7 +144,9 @@ fn look(mm: &MmRef<'_>) -> Result<KVVec<Area>> {
                 backing: Backing::Anonymous,
                 file: v.file(),
                 name,
-                policy: v.has_policy(),
+                // Under the mmap lock, which is no spin lock.
+                policy: v.policy().map(|p| KBox::new(p, GFP_KERNEL)).transpose()?,
+                huge: v.huge(),
                 anonymous: v.is_anonymous(),
                 special,
             },
@@ -151,7 +158,20 @@ fn look(mm: &MmRef<'_>) -> Result<KVVec<Area>> {
 
 fn backing(a: &Area, buf: &mut [u8]) -> Backing {
     let special = a.special.then_some(a.name.as_slice());
-    let Some(file) = &a.file else { return judge::backing(None, a.anonymous, special) };
+    match &a.file {
+        Some(file) => file_backing(file, a.vm_flags & vm::MAYSHARE != 0, a.anonymous, special, buf),
+        None => judge::backing(None, a.anonymous, special),
+    }
+}
+
+/// What an area of this file has behind it.
+pub(crate) fn file_backing(
+    file: &FileRef,
+    shared: bool,
+    anonymous: bool,
+    special: Option<&[u8]>,
+    buf: &mut [u8],
+) -> Backing {
     let facts = file.facts();
     let kind = facts.mode & b::S_IFMT;
     let file = FileFacts {
@@ -162,7 +182,8 @@ fn backing(a: &Area, buf: &mut [u8]) -> Backing {
         character: kind == b::S_IFCHR,
         rdev: facts.rdev,
         unlinked: facts.unlinked != 0,
+        shared,
         path: file.user_path(buf).unwrap_or(b""),
     };
-    judge::backing(Some(&file), a.anonymous, special)
+    judge::backing(Some(&file), anonymous, special)
 }

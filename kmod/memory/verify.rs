@@ -5,6 +5,7 @@
 //! and kernels differ; what counts is the result.
 
 use crate::{restart::State, WORD};
+use cr_format::KeysRecord;
 use cr_logic::memory::{
     judge::{self, Backing},
     Spec,
@@ -40,6 +41,8 @@ pub(crate) fn areas(cx: &Restart<'_>, st: &State, merge_any: bool) -> Result {
     let mm = MmRef::current()?;
     let locked = mm.lock()?;
     let mask = judge::compared_flags(merge_any);
+    // Without keys in the image the kernel may give some to execute-only memory.
+    let keyed = cx.records::<KeysRecord>().next().is_some();
     let mut wanted = st.areas.iter().peekable();
     let mut at = 0;
     // Where the rest of an area of the image must begin that is split here.
@@ -59,14 +62,14 @@ pub(crate) fn areas(cx: &Restart<'_>, st: &State, merge_any: bool) -> Result {
             let Some(a) = wanted.next_if(|a| a.start <= covered && covered < a.end && a.end <= v.end()) else {
                 match wanted.peek() {
                     Some(a) if a.start <= covered && v.end() < a.end => {
-                        same(cx, &v, a, mask)?;
+                        same(cx, &v, a, mask, keyed)?;
                         rest = Some(v.end());
                         break;
                     }
                     _ => return Err(differs(cx, covered, "memory that the image does not have")),
                 }
             };
-            same(cx, &v, a, mask)?;
+            same(cx, &v, a, mask, keyed)?;
             covered = a.end;
         }
     }
@@ -76,18 +79,22 @@ pub(crate) fn areas(cx: &Restart<'_>, st: &State, merge_any: bool) -> Result {
     }
 }
 
-fn same(cx: &Restart<'_>, v: &VmaRef<'_>, a: &Spec, mask: u64) -> Result {
+fn same(cx: &Restart<'_>, v: &VmaRef<'_>, a: &Spec, mask: u64, keyed: bool) -> Result {
     let flags = v.flags();
     let backing = match a.kind {
         cr_format::VMA_ANON => Backing::Anonymous,
         cr_format::VMA_SHARED_ANON => Backing::SharedAnonymous,
         cr_format::VMA_SPECIAL => Backing::Special,
+        cr_format::VMA_RING => Backing::Ring,
         _ => Backing::File,
     };
     if judge::record_prot(flags) != a.prot {
         return Err(differs(cx, a.start, "the protection differs"));
     }
-    let (is, want) = (judge::record_flags(flags, backing) & mask, a.flags & mask);
+    if keyed && judge::record_pkey(flags) != a.pkey {
+        return Err(differs(cx, a.start, "the protection key differs"));
+    }
+    let (is, want) = (judge::record_flags(flags, backing, v.huge()) & mask, a.flags & mask);
     if is == want {
         return Ok(());
     }

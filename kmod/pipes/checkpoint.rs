@@ -7,7 +7,6 @@ use cr_logic::pipes::{capacity, joins, Piece};
 use crkit::{
     sys::{
         file::FileRef,
-        open_file::descriptors,
         path::{PathRef, PathText},
         pipe::LockedPipe,
     },
@@ -26,7 +25,7 @@ pub(crate) fn file(cx: &Checkpoint<'_>, file: &FileRef, id: u32) -> Result {
     if new {
         let mut records = RecordBuf::new();
         if let Some(reason) = contents(cx, file, pipe, &mut records)? {
-            let fd = descriptors(cx.leader()).find(|(_, f)| f.as_ptr() == file.as_ptr()).map_or(-1, |(fd, _)| fd.into());
+            let fd = cx.descriptor_of(file);
             return cx.obstacle(Obstacle { fd, ..Obstacle::new(WORD, b"pipe", reason, CLOSE) });
         }
         cx.emit_bytes(cr_format::PIPES, records.bytes())?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `cr_pipes.ko`: pipes and FIFOs whose ends are all inside the process.
+//! `cr_pipes.ko`: pipes and FIFOs whose ends are all inside the process or its tree.
 //!
 //! Preserved: unread bytes, packet boundaries (`O_DIRECT`), capacity, which end belongs to which pipe, the
 //! flags of each end, closed ends; FIFOs stay reachable by their path.
@@ -16,33 +16,18 @@
 mod checkpoint;
 mod restart;
 
-use crkit::{
-    bindings as b,
-    context::Run,
-    sys::{file::FileRef, task::TaskRef},
-    At, Checkpoint, Extension, Next, Phase, Registration, Restart,
-};
+use crkit::{bindings as b, sys::file::FileRef, At, Checkpoint, Extension, Next, Phase, Restart};
 use kernel::prelude::*;
 
-module! {
-    type: Module,
+crkit::extension_module! {
+    extension: Pipes,
     name: "cr_pipes",
-    authors: ["The crkit authors"],
     description: "Checkpoint and restart of processes: pipes and FIFOs",
-    license: "GPL",
     alias: ["crext-pipes", "crext-file-fifo"],
 }
 
 /// Resource word in messages.
 pub(crate) const WORD: &str = "pipes";
-
-struct Module(#[expect(dead_code, reason = "unregisters on drop")] Registration<Pipes>);
-
-impl kernel::Module for Module {
-    fn init(module: &'static ThisModule) -> Result<Self> {
-        Ok(Self(Registration::new(module, &[])?))
-    }
-}
 
 /// The extension.
 struct Pipes;
@@ -54,13 +39,6 @@ impl Extension for Pipes {
     const ORDER: u32 = 9;
     type State = restart::State;
 
-    fn checkpoint(_: &Checkpoint<'_>) -> Result {
-        // Everything is done file by file.
-        Ok(())
-    }
-    fn bulk(_: &Checkpoint<'_>) -> Result {
-        Ok(())
-    }
     fn claims(file: &FileRef) -> bool {
         file.mode() & b::S_IFMT == b::S_IFIFO && file.fmode() & b::CR_FMODE_PATH == 0
     }
@@ -84,11 +62,4 @@ impl Extension for Pipes {
     fn restart_file(cx: &Restart<'_>, state: &Self::State, id: u32) -> Result<FileRef> {
         restart::end(cx, state, id)
     }
-    fn fill(_: &Restart<'_>, _: &Self::State, _: u32, _: &[Run]) -> Result {
-        Err(EINVAL)
-    }
-    fn commit_outside(_: &Restart<'_>, _: &Self::State, _: u32, _: &TaskRef<'_>) -> Result {
-        Ok(())
-    }
-    fn commit_regs(_: &Restart<'_>, _: &Self::State, _: u32, _: &mut b::pt_regs) {}
 }

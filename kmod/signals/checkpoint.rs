@@ -14,7 +14,7 @@ use kernel::prelude::*;
 pub(crate) fn emit(cx: &Checkpoint<'_>) -> Result {
     timers(cx)?;
     actions(cx)?;
-    for t in cx.tasks() {
+    for t in Iterator::chain(cx.ended_main().into_iter(), cx.tasks()) {
         let m = sys::masks(&t);
         let (altstack_sp, altstack_size, altstack_flags) = sys::altstack(&t);
         cx.emit(&TaskSignalsRecord {

@@ -12,33 +12,18 @@ mod checkpoint;
 mod restart;
 mod sys;
 
-use crkit::{
-    bindings as b, context::Run,
-    sys::{file::FileRef, task::TaskRef},
-    At, Checkpoint, Extension, Next, Registration, Restart,
-};
+use crkit::{bindings as b, At, Checkpoint, Extension, Next, Restart};
 use kernel::{prelude::*, str::CStr};
 
-module! {
-    type: Module,
+crkit::extension_module! {
+    extension: Signals,
     name: "cr_signals",
-    authors: ["The crkit authors"],
     description: "Checkpoint and restart of processes: signals",
-    license: "GPL",
     alias: ["crext-signals"],
 }
 
 /// The resource word, for messages.
 const WORD: &str = "signals";
-
-/// The module: its registration with the core.
-struct Module(#[expect(dead_code, reason = "unregisters on drop")] Registration<Signals>);
-
-impl kernel::Module for Module {
-    fn init(module: &'static ThisModule) -> Result<Self> {
-        Ok(Self(Registration::new(module, &[])?))
-    }
-}
 
 /// The extension.
 struct Signals;
@@ -52,29 +37,11 @@ impl Extension for Signals {
     fn checkpoint(cx: &Checkpoint<'_>) -> Result {
         checkpoint::emit(cx)
     }
-    fn bulk(_cx: &Checkpoint<'_>) -> Result {
-        Ok(())
-    }
-    fn claims(_file: &FileRef) -> bool {
-        false
-    }
-    fn checkpoint_file(_cx: &Checkpoint<'_>, _file: &FileRef, _id: u32) -> Result {
-        Err(EINVAL)
-    }
     fn prepare(cx: &Restart<'_>) -> Result<KBox<Self::State>> {
         restart::prepare(cx)
     }
     fn step(cx: &Restart<'_>, state: &Self::State, at: At) -> Result<Next> {
         state.step(cx, at)
-    }
-    fn restart_file(_cx: &Restart<'_>, _state: &Self::State, _id: u32) -> Result<FileRef> {
-        Err(EINVAL)
-    }
-    fn fill(_cx: &Restart<'_>, _state: &Self::State, _owner: u32, _runs: &[Run]) -> Result {
-        Err(EINVAL)
-    }
-    fn commit_outside(_cx: &Restart<'_>, _state: &Self::State, _task: u32, _t: &TaskRef<'_>) -> Result {
-        Ok(())
     }
     fn commit_regs(_cx: &Restart<'_>, state: &Self::State, task: u32, _regs: &mut b::pt_regs) {
         state.commit(task);

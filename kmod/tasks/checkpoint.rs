@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Checkpoint: one record for the process, one for each thread. All threads are parked at the user boundary.
 
-use crate::sys;
-use cr_format::{ProcessRecord, TaskRecord, U64s};
+use crate::{relatives, sys};
+use cr_format::{ExitedRecord, KinRecord, LeaderRecord, ProcessRecord, TaskRecord, U64s};
 use cr_logic::{
-    freeze::restart_interrupted,
+    freeze::{restart_interrupted, ERESTARTNOHAND},
     tasks::{
         identify_restart, membarrier_registrations, rseq_abort, Interrupted, Regs, REGS, SPEC_INDIRECT, SPEC_INDIRECT_FORCE,
         SPEC_STORE_BYPASS, SPEC_STORE_BYPASS_FORCE, SPEC_STORE_BYPASS_NOEXEC,
     },
+    uring::{place, Place, IN_FLIGHT},
 };
 use crkit::{
     bindings as b,
@@ -23,17 +24,66 @@ use kernel::prelude::*;
 /// Most bytes of the argument vector that are kept, for people.
 const ARGS_MAX: u64 = 4096;
 
+/// Bytes of the largest set of nodes.
+const NODES_BYTES: usize = 128;
+
 /// Emits all records.
 pub(crate) fn emit(cx: &Checkpoint<'_>) -> Result {
     process(cx)?;
+    cgroup(cx)?;
+    landlock(cx)?;
+    if cx.process() > 0 {
+        kin(cx)?;
+    } else {
+        // Nobody is asked about those that have ended.
+        for z in cx.all_processes().filter(Checkpoint::is_zombie) {
+            zombie(&z)?;
+        }
+        for leader in relatives::ended(&relatives::all(cx)?, cx)? {
+            cx.emit(&LeaderRecord { id: leader.id, sid: leader.sid.into() })?;
+        }
+    }
     let mut xstate: KVVec<u8> = KVVec::new();
     xstate.resize(cx.leader().regset_size(NT_X86_XSTATE), 0, GFP_KERNEL)?;
     let mut cpus: KVec<u8> = KVec::new();
     cpus.resize(sys::cpumask_bytes(), 0, GFP_KERNEL)?;
+    if let Some(main) = cx.ended_main() {
+        let xstate = initial_xstate(&mut xstate);
+        cx.emit(&TaskRecord { regs: U64s::Native(&Regs::initial().to_array()), xstate, ..lasting(&main, &main.comm(), &mut cpus) })?;
+        cx.emit(&ExitedRecord { id: main.pid_vnr(), status: sys::exit_status(&main) })?;
+    }
     for t in cx.tasks() {
         task(cx, &t, &mut xstate, &mut cpus)?;
     }
+    for t in cx.tasks() {
+        let mut nodes = [0; NODES_BYTES];
+        let a = sys::attributes(&t, &mut nodes);
+        if cr_logic::tasks::has_attributes(&a) {
+            cx.emit(&a)?;
+        }
+    }
     Ok(())
+}
+
+/// The module for Landlock domains, if a thread has one.
+fn landlock(cx: &Checkpoint<'_>) -> Result {
+    let Some(word) = cx.landlock_word() else { return Ok(()) };
+    let Some(t) = cx.tasks().find(|t| sys::security_word(t, word) != 0) else { return Ok(()) };
+    if cx.require(c"landlock")?.is_some() {
+        return Ok(());
+    }
+    let tid = t.pid_vnr();
+    let reason = "the restrictions that the process has put on itself need the module cr_landlock, which is not there";
+    let remedy = "install it, or restart the process without them: --drop landlock";
+    cx.obstacle(Obstacle { tid, ..Obstacle::new("landlock", b"Landlock domain", reason, remedy) })
+}
+
+/// The module for control groups, unless the process is in the root group.
+fn cgroup(cx: &Checkpoint<'_>) -> Result {
+    if sys::in_root_cgroup(&cx.leader()) || cx.require(c"cgroups")?.is_some() {
+        return Ok(());
+    }
+    cx.note(crate::WORD, b"the control group is not kept: there is no module cr_cgroups")
 }
 
 /// `comm` up to its first zero.
@@ -42,8 +92,32 @@ fn name(comm: &[u8; 16]) -> &[u8] {
     comm.get(..len).unwrap_or(&[])
 }
 
+/// The place of the process in its tree.
+fn kin(cx: &Checkpoint<'_>) -> Result {
+    let leader = cx.ended_main().unwrap_or_else(|| cx.leader());
+    let zombie = cx.is_zombie();
+    cx.emit(&KinRecord {
+        id: leader.tgid_vnr(),
+        exit_signal: sys::exit_signal(&leader),
+        zombie: zombie.into(),
+        wait_status: if zombie { sys::wait_status(&leader) } else { 0 },
+        root: relatives::is_root(cx).into(),
+    })
+}
+
+/// A process that has ended, and its parent has not waited for it yet.
+fn zombie(cx: &Checkpoint<'_>) -> Result {
+    let leader = cx.leader();
+    let tgid = leader.tgid_vnr();
+    let (ppid, pgid, sid) = sys::relatives(&leader);
+    cx.emit(&ProcessRecord { id: tgid, tgid: tgid.into(), ppid, pgid, sid, comm: name(&leader.comm()), ..ProcessRecord::default() })?;
+    kin(cx)
+}
+
 fn process(cx: &Checkpoint<'_>) -> Result {
     let leader = cx.leader();
+    let main = cx.ended_main();
+    let name_giver = main.as_ref().unwrap_or(&leader);
     let (ppid, pgid, sid) = sys::relatives(&leader);
     let signal = sys::signal(&leader);
     let mm = sys::mm_facts(&cx.mm());
@@ -68,14 +142,14 @@ fn process(cx: &Checkpoint<'_>) -> Result {
         ppid,
         pgid,
         sid,
-        comm: name(&leader.comm()),
+        comm: name(&name_giver.comm()),
         exe,
         args: &args,
         personality: leader.fields().personality.into(),
         dumpable: sys::dumpable(&leader),
         child_subreaper: signal.is_child_subreaper.into(),
         oom_score_adj: signal.oom_score_adj.into(),
-        threads: cx.task_count().into(),
+        threads: u64::from(cx.task_count()).saturating_add(main.is_some().into()),
         stopped: u64::from(signal.flags & b::CR_SIGNAL_STOP_STOPPED != 0),
         membarrier: membarrier_registrations(mm.membarrier),
         mdwe: mm.mdwe,
@@ -92,6 +166,20 @@ fn task(cx: &Checkpoint<'_>, t: &TaskRef<'_>, xstate: &mut [u8], cpus: &mut [u8]
     if let Some(ax) = restart_interrupted(regs.orig_ax as i64, regs.ax as i64, pending) {
         regs.ax = ax as u64;
     }
+    match place(regs.orig_ax as i64, regs.ax as i64, regs.si) {
+        Place::Boundary => {}
+        // CAST: a small negative number.
+        Place::Waits => regs.ax = ERESTARTNOHAND as u64,
+        Place::Busy => cx.obstacle(Obstacle {
+            tid,
+            ..Obstacle::new(
+                "uring",
+                IN_FLIGHT,
+                "the thread is inside of a call that submits requests or waits for them",
+                "let the program wait for them, and try again",
+            )
+        })?,
+    }
     let interrupted = interrupted(cx, t, &mut regs)?;
     let rseq = sys::rseq(t);
     if let Some(r) = &rseq {
@@ -103,12 +191,7 @@ fn task(cx: &Checkpoint<'_>, t: &TaskRef<'_>, xstate: &mut [u8], cpus: &mut [u8]
         let remedy = "let the thread leave this state and try again";
         cx.obstacle(Obstacle { tid, address: regs.ip, ..Obstacle::new(crate::WORD, b"registers", reason, remedy) })?;
     }
-    let sched = sys::sched_attr(t);
-    let pinned = sys::affinity(t, cpus);
     cx.emit(&TaskRecord {
-        id: tid,
-        tid: tid.into(),
-        comm: name(&t.comm()),
         regs: U64s::Native(&regs.to_array()),
         xstate,
         clear_child_tid: f.clear_child_tid as u64,
@@ -121,6 +204,20 @@ fn task(cx: &Checkpoint<'_>, t: &TaskRef<'_>, xstate: &mut [u8], cpus: &mut [u8]
         restart_kind: interrupted.kind,
         restart_expiry_ns: interrupted.expiry_ns,
         restart_arg: interrupted.arg,
+        ..lasting(t, &t.comm(), cpus)
+    })
+}
+
+/// What a thread has for its whole life, and keeps when it has ended: its name, scheduling and attributes.
+fn lasting<'c>(t: &TaskRef<'_>, comm: &'c [u8; 16], cpus: &'c mut [u8]) -> TaskRecord<'c> {
+    let f = t.fields();
+    let tid = t.pid_vnr();
+    let sched = sys::sched_attr(t);
+    let pinned = sys::affinity(t, cpus);
+    TaskRecord {
+        id: tid,
+        tid: tid.into(),
+        comm: name(comm),
         policy: sched.sched_policy.into(),
         nice: sched.sched_nice.into(),
         rt_priority: sched.sched_priority.into(),
@@ -136,7 +233,18 @@ fn task(cx: &Checkpoint<'_>, t: &TaskRef<'_>, xstate: &mut [u8], cpus: &mut [u8]
         pinned: pinned.into(),
         ioprio: sys::io_priority(t),
         speculation: speculation(f.atomic_flags as u64),
-    })
+        ..TaskRecord::default()
+    }
+}
+
+/// The extended state that a thread begins with.
+fn initial_xstate(xstate: &mut [u8]) -> &[u8] {
+    xstate.fill(0);
+    // MXCSR is read from the image even if no feature is in use.
+    if let Some(mxcsr) = xstate.get_mut(24..).and_then(|x| x.first_chunk_mut::<4>()) {
+        *mxcsr = 0x1f80_u32.to_le_bytes();
+    }
+    xstate
 }
 
 /// `struct user_regs_struct` of a parked thread; its extended state into `xstate`, with the length.

@@ -5,28 +5,26 @@
 //! AVX-512, protection key rights), thread-local storage, robust futex lists, rseq registrations, interrupted system calls,
 //! scheduling policy and priorities, CPU affinity, I/O priority, timer slack, death signal, no_new_privs,
 //! time stamp counter and speculation settings, personality, dumpable and child subreaper attributes,
-//! OOM score adjustment, membarrier registrations, `PR_SET_MDWE`; the session of a session leader.
+//! OOM score adjustment, membarrier registrations, `PR_SET_MDWE`; relations of the processes of a tree, groups and
+//! sessions whose leader has ended, and the status of those that have ended (the core makes them, from the records of this module).
 //!
-//! Not preserved, and harmless: the parent (the process that starts the restart is it), the process group and
-//! a session that began outside, CPU time used, accounting, cgroups, autogroup.
+//! Not preserved, and harmless: the parent of the first process (the process that starts the restart is it), a process group and
+//! a session that began outside and go on there, CPU time used, accounting.
 //! Interrupted system calls: `nanosleep`, `clock_nanosleep`, `poll` and futex waits keep their deadlines on the
 //! clocks of the process, `select` and `ppoll` their remaining time; other relative time-outs (`epoll_wait`,
 //! `semtimedop`, `rt_sigtimedwait`, `SO_RCVTIMEO`) begin anew.
-//! Noted: NUMA memory policy, controlling terminal, `PR_MCE_KILL`, `PR_SET_IO_FLUSHER`.
+//! Noted: controlling terminal; by crctl: the nice value of an autogroup.
 //!
 //! Everything else that would be lost refuses the checkpoint: see `obstacles.rs`.
 
 mod checkpoint;
 mod learn;
 mod obstacles;
+mod relatives;
 mod restart;
 mod sys;
 
-use crkit::{
-    bindings as b, context::Run,
-    sys::{file::FileRef, task::TaskRef},
-    At, Checkpoint, Extension, Next, Registration, Restart,
-};
+use crkit::{bindings as b, sys::task::TaskRef, At, Checkpoint, Extension, Next, Registration, Restart};
 use kernel::{prelude::*, str::CStr};
 
 module! {
@@ -71,26 +69,11 @@ impl Extension for Tasks {
         obstacles::report(cx)?;
         checkpoint::emit(cx)
     }
-    fn bulk(_cx: &Checkpoint<'_>) -> Result {
-        Ok(())
-    }
-    fn claims(_file: &FileRef) -> bool {
-        false
-    }
-    fn checkpoint_file(_cx: &Checkpoint<'_>, _file: &FileRef, _id: u32) -> Result {
-        Err(EINVAL)
-    }
     fn prepare(cx: &Restart<'_>) -> Result<KBox<Self::State>> {
         restart::prepare(cx)
     }
     fn step(cx: &Restart<'_>, state: &Self::State, at: At) -> Result<Next> {
         state.step(cx, at)
-    }
-    fn restart_file(_cx: &Restart<'_>, _state: &Self::State, _id: u32) -> Result<FileRef> {
-        Err(EINVAL)
-    }
-    fn fill(_cx: &Restart<'_>, _state: &Self::State, _owner: u32, _runs: &[Run]) -> Result {
-        Err(EINVAL)
     }
     fn commit_outside(cx: &Restart<'_>, state: &Self::State, task: u32, t: &TaskRef<'_>) -> Result {
         state.commit_outside(cx, task, t)

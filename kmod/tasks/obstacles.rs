@@ -5,7 +5,7 @@
 //! The first thread that has something is named; its fellows usually have the same. What is lost
 //! without harm is a note.
 
-use crate::{sys, sys::Ask, WORD};
+use crate::{relatives, sys, sys::Ask, WORD};
 use core::fmt::Write;
 use crkit::{bindings as b, sys::task::TaskRef, Checkpoint, Obstacle};
 use kernel::{ffi::c_int, prelude::*};
@@ -64,15 +64,8 @@ const THREAD: &[Check] = &[
         remedy: "emulators that intercept their own system calls cannot be checkpointed",
     },
     Check {
-        ask: b::crs_io_uring_active,
-        word: "io_uring",
-        object: b"io_uring",
-        reason: "the thread uses an io_uring, whose queues are not kept",
-        remedy: "make the program use epoll, or set sysctl kernel.io_uring_disabled before it starts",
-    },
-    Check {
         ask: b::crs_io_uring_restricted,
-        word: "io_uring",
+        word: "uring",
         object: b"io_uring restrictions",
         reason: "the thread has restricted its use of io_uring, and the restrictions are not kept",
         remedy: "start the program without them",
@@ -99,9 +92,6 @@ const THREAD: &[Check] = &[
         remedy: "start the program outside of a core scheduling group",
     },
 ];
-
-/// What is lost without harm.
-const NOTES: &[(Ask, &[u8])] = &[(b::crs_numa_policy, b"a NUMA memory policy (set_mempolicy) is not kept")];
 
 /// A line of text for the report; cut where memory ends.
 #[derive(Default)]
@@ -131,19 +121,11 @@ impl Line {
 
 /// Reports all obstacles and notes of this extension.
 pub(crate) fn report(cx: &Checkpoint<'_>) -> Result {
+    rings(cx)?;
     for c in THREAD {
         if let Some(t) = cx.tasks().find(|t| sys::ask(t, c.ask)) {
             cx.obstacle(Obstacle { tid: t.pid_vnr(), ..Obstacle::new(c.word, c.object, c.reason, c.remedy) })?;
         }
-    }
-    for (ask, text) in NOTES {
-        if cx.tasks().any(|t| sys::ask(&t, *ask)) {
-            cx.note(WORD, text)?;
-        }
-    }
-    let flagged = |flag: u32| cx.tasks().any(|t| t.fields().flags & flag != 0);
-    if flagged(b::CR_PF_MCE_PROCESS) || flagged(b::CR_PF_LOCAL_THROTTLE) {
-        cx.note(WORD, b"PR_MCE_KILL and PR_SET_IO_FLUSHER settings are not kept")?;
     }
     compat(cx)?;
     traced(cx)?;
@@ -153,6 +135,22 @@ pub(crate) fn report(cx: &Checkpoint<'_>) -> Result {
     namespaces(cx)?;
     address_space(cx)?;
     terminal(cx)
+}
+
+/// A thread that has used a ring is for `uring` to judge, also when no descriptor shows the ring.
+fn rings(cx: &Checkpoint<'_>) -> Result {
+    match cx.tasks().find(|t| sys::ask(t, b::crs_io_uring_active)) {
+        Some(t) if cx.require(c"uring")?.is_none() => cx.obstacle(Obstacle {
+            tid: t.pid_vnr(),
+            ..Obstacle::new(
+                "uring",
+                b"io_uring",
+                "the thread uses an io_uring, and no loaded module keeps rings",
+                "install the module cr_uring where modprobe finds it (see README)",
+            )
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn compat(cx: &Checkpoint<'_>) -> Result {
@@ -195,25 +193,48 @@ fn seccomp(cx: &Checkpoint<'_>) -> Result {
         ..Obstacle::new(
             "seccomp",
             object,
-            "the filter cannot be read back from the kernel; without it the program would be less confined",
+            "seccomp filters are not kept; without them the program would be less confined",
             "start the program without seccomp (containers: --security-opt seccomp=unconfined; systemd: no SystemCallFilter=)",
         )
     })
 }
 
 fn children(cx: &Checkpoint<'_>) -> Result {
+    // Children of all others are in the checkpoint: they were frozen with their parents.
+    if cx.flags() & cr_uapi::CHECKPOINT_SINGLE == 0 {
+        return relations(cx);
+    }
     let mut pids = [0; 16];
     let n = sys::children(&cx.leader(), &mut pids);
-    if n == 0 {
+    if n > 0 {
+        let line = Line::with_pids("child processes are left out; after a restart the process has none:", &pids, n);
+        cx.note(WORD, &line.0)?;
+    }
+    Ok(())
+}
+
+/// Sessions and process groups that a restart could not make again, of all processes.
+fn relations(cx: &Checkpoint<'_>) -> Result {
+    if cx.process() > 0 || cx.process_count() == 1 {
         return Ok(());
     }
-    let line = Line::with_pids("child processes", &pids, n);
-    cx.obstacle(Obstacle::new(
-        "children",
-        &line.0,
-        "only single processes can be restarted; their parent would wait for children that do not exist",
-        "let the program end its children or wait for them first",
-    ))
+    let mut kin = relatives::all(cx)?;
+    let mut ended = relatives::ended(&kin, cx)?;
+    let Err(e) = cr_format::validate::tree(&mut kin, &mut ended) else { return Ok(()) };
+    let (object, reason, remedy): (&[u8], _, _) = match e.rule_id() {
+        Some("TREE-5") => (
+            b"session",
+            "a process is in a session that neither it nor its parent has made, or whose leader has ended and that goes on elsewhere",
+            "checkpoint a part of the tree that is in one session",
+        ),
+        Some("TREE-6") => (
+            b"process group",
+            "a process is in a group whose leader, or another process if the leader has ended, is outside of the tree",
+            "wait until the group (a pipeline of a shell, for instance) has ended, or checkpoint from its leader on",
+        ),
+        _ => (b"parent", "a process has lost its parent while the tree was frozen", "try again"),
+    };
+    cx.obstacle(Obstacle::new("tasks", object, reason, remedy))
 }
 
 fn sharing(cx: &Checkpoint<'_>) -> Result {

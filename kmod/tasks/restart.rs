@@ -10,15 +10,16 @@
 //! - death signal, robust list, thread id address: they act when a thread ends, so not before nothing
 //!   can fail any more; and a change of credentials, which comes later, would clear the first;
 //! - the dumpable attribute: likewise cleared by a change of credentials;
+//! - PR_TIMER_CREATE_RESTORE_IDS: timers are made with it and leave it off;
 //! - the OOM score adjustment: its only other way leads over a mounted /proc; same rule, checked here.
 
 use crate::{learn::Learned, sys, WORD};
 use core::fmt::Write;
-use cr_format::{ImageRecord, ProcessRecord, TaskRecord};
+use cr_format::{AttributesRecord, ExitedRecord, ImageRecord, ProcessRecord, TaskRecord};
 use cr_logic::{
     plan::PlanError,
     tasks::{
-        clone_args, clone_call, cpu_ranges, fit_xstate, learn_call, plan_late, plan_process, plan_thread, resume, sanitize_regs, Function, Regs,
+        clone_args, clone_call, cpu_ranges, fit_xstate, learn_call, plan_attributes, plan_late, plan_process, plan_thread, resume, sanitize_regs, Function, Regs,
         Resume, XstateFit, ERESTART_RESTARTBLOCK, LEARN_DATA, NO_CPU,
     },
 };
@@ -52,6 +53,9 @@ struct Thread {
     pdeath_signal: i32,
     robust_list: u64,
     clear_child_tid: u64,
+    timer_ids: bool,
+    /// It ends again instead of going on.
+    ended: bool,
 }
 
 /// Where the extended state is.
@@ -104,7 +108,7 @@ pub(crate) fn prepare(cx: &Restart<'_>) -> Result<KBox<State>> {
 
 /// Programs choose their code by what the processor can: it must not be able to do less than before.
 fn same_processor(cx: &Restart<'_>) -> Result {
-    let image = cx.records::<ImageRecord<'_>>().next().ok_or(EUCLEAN)??;
+    let image = cx.shared_records::<ImageRecord<'_>>().next().ok_or(EUCLEAN)??;
     let here = sys::xfeatures();
     let missing = image.xfeatures & !here;
     if missing == 0 {
@@ -148,6 +152,10 @@ fn thread(cx: &Restart<'_>, p: &ProcessRecord<'_>, t: &TaskRecord<'_>, leader: b
     }
     let mut plan = Plan::new();
     plan_thread(t, &mut plan).map_err(plan_error)?;
+    let attributes = attributes_of(cx, t.id)?;
+    if let Some(a) = &attributes {
+        plan_attributes(a, &mut plan).map_err(plan_error)?;
+    }
     let mut late = Plan::new();
     plan_late(p, t, leader, &mut late).map_err(plan_error)?;
     Ok(Thread {
@@ -160,7 +168,20 @@ fn thread(cx: &Restart<'_>, p: &ProcessRecord<'_>, t: &TaskRecord<'_>, leader: b
         pdeath_signal: t.pdeath_signal as i32,
         robust_list: t.robust_list,
         clear_child_tid: t.clear_child_tid,
+        timer_ids: attributes.is_some_and(|a| a.timer_ids != 0),
+        ended: leader && cx.records::<ExitedRecord>().next().is_some(),
     })
+}
+
+/// The rare attributes of a thread; `None` if it has none.
+fn attributes_of<'a>(cx: &'a Restart<'_>, tid: u32) -> Result<Option<AttributesRecord<'a>>> {
+    for a in cx.records::<AttributesRecord<'_>>() {
+        let a = a?;
+        if a.id == tid {
+            return Ok(Some(a));
+        }
+    }
+    Ok(None)
 }
 
 impl State {
@@ -256,6 +277,7 @@ impl State {
         sys::set_exit_state(me.pdeath_signal, me.robust_list, me.clear_child_tid);
         if task == 0 {
             sys::set_dumpable(self.dumpable);
+            sys::set_timer_ids(me.timer_ids);
         }
         sys::load_regs(regs, &me.regs);
         if let Some(r) = &me.resume {
@@ -264,7 +286,7 @@ impl State {
                 regs.ax = ERESTART_RESTARTBLOCK as usize;
             }
         }
-        if self.stopped {
+        if self.stopped && !me.ended {
             sys::stop_current();
         }
     }

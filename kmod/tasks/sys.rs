@@ -4,6 +4,7 @@
 //!
 //! None of it is in the `kernel` crate: it is state that no driver has any business with.
 
+use cr_format::AttributesRecord;
 use cr_logic::tasks::{Regs, RestartBlock};
 use crkit::{
     bindings as b,
@@ -40,6 +41,29 @@ pub(crate) fn relatives(t: &TaskRef<'_>) -> (u64, u64, u64) {
     let ids = unsafe { [b::crs_ppid_vnr(t.as_ptr()), b::crs_pgrp_vnr(t.as_ptr()), b::crs_session_vnr(t.as_ptr())] };
     let [p, g, s] = ids.map(|i| u64::from(i.unsigned_abs()));
     (p, g, s)
+}
+
+/// Number of processes in its session, or its group, if the leader of that has ended; else 0.
+pub(crate) fn leaderless(t: &TaskRef<'_>, session: bool) -> usize {
+    // SAFETY: live task.
+    unsafe { b::crs_leaderless(t.as_ptr(), session.into()) }.unsigned_abs() as usize
+}
+
+/// Signal that the parent gets when the process ends, 0 none.
+pub(crate) fn exit_signal(t: &TaskRef<'_>) -> u64 {
+    u64::try_from(t.fields().exit_signal).unwrap_or(0)
+}
+
+/// What `wait` says of a process that has ended.
+pub(crate) fn wait_status(t: &TaskRef<'_>) -> u64 {
+    // SAFETY: a referenced task that has ended.
+    unsafe { b::crs_wait_status(t.as_ptr()) }.unsigned_abs().into()
+}
+
+/// What a thread that has ended gave to `_exit(2)`, as `wait` says it.
+pub(crate) fn exit_status(t: &TaskRef<'_>) -> u64 {
+    // CAST: the code and nothing else: a signal would have ended the whole process.
+    u64::from(t.fields().exit_code as u32 & 0xff00)
 }
 
 /// Thread group ids of children.
@@ -145,12 +169,65 @@ pub(crate) fn restart_block(t: &TaskRef<'_>) -> RestartBlock {
     }
 }
 
+/// A word of the security blob of the task's credentials; 0 behind its end.
+pub(crate) fn security_word(t: &TaskRef<'_>, word: usize) -> u64 {
+    // SAFETY: live task; the function checks `word` against the size of the blob.
+    unsafe { b::crs_security_word(t.as_ptr(), word) }
+}
+
+/// Is the task in the root of the control groups, as the caller sees them?
+pub(crate) fn in_root_cgroup(t: &TaskRef<'_>) -> bool {
+    let mut path = [0u8; 4];
+    // SAFETY: live task; room for four bytes. A longer path is an error here.
+    let n = unsafe { b::crs_cgroup_path(t.as_ptr(), path.as_mut_ptr().cast(), 4) };
+    n == 1 && path.first() == Some(&b'/')
+}
+
 /// Scheduling parameters.
 pub(crate) fn sched_attr(t: &TaskRef<'_>) -> b::sched_attr {
     let mut a = b::sched_attr::default();
     // SAFETY: live task, valid out pointer.
     unsafe { b::crs_sched_attr(t.as_ptr(), &mut a) };
     a
+}
+
+/// Attributes that few threads have. `nodes` has room for those of the memory policy.
+pub(crate) fn attributes<'n>(t: &TaskRef<'_>, nodes: &'n mut [u8]) -> AttributesRecord<'n> {
+    let len = c_int::try_from(nodes.len()).unwrap_or(0);
+    let (mut least, mut most) = (0, 0);
+    // SAFETY: live task, valid out pointers; `nodes` is valid for `len` bytes.
+    let (memory_policy, clamped, timer_ids) = unsafe {
+        (
+            b::crs_mempolicy(t.as_ptr(), nodes.as_mut_ptr().cast(), len),
+            b::crs_uclamp(t.as_ptr(), &mut least, &mut most),
+            b::crs_timer_ids(t.as_ptr()) != 0,
+        )
+    };
+    let used = nodes.iter().rposition(|n| *n != 0).map_or(0, |last| last.saturating_add(1));
+    let flags = t.fields().flags;
+    let machine_check = match (flags & b::CR_PF_MCE_PROCESS != 0, flags & b::CR_PF_MCE_EARLY != 0) {
+        (false, _) => 0,
+        (true, true) => 1,
+        (true, false) => 2,
+    };
+    AttributesRecord {
+        id: t.pid_vnr(),
+        machine_check,
+        io_flusher: u64::from(flags & b::CR_PF_LOCAL_THROTTLE != 0),
+        clamped: u64::from(clamped.unsigned_abs()),
+        util_min: least.into(),
+        util_max: most.into(),
+        memory_policy: u64::from(memory_policy.unsigned_abs()),
+        memory_nodes: nodes.get(..used).unwrap_or(&[]),
+        // Of the process: with its leader.
+        timer_ids: u64::from(timer_ids && t.pid_vnr() == t.tgid_vnr()),
+    }
+}
+
+/// Lets the current process choose the ids of timers that it makes, or not.
+pub(crate) fn set_timer_ids(on: bool) {
+    // SAFETY: current's own process, which runs no other thread yet.
+    unsafe { b::crs_set_current_timer_ids(c_int::from(on)) };
 }
 
 /// Bytes that a CPU mask of this kernel needs.

@@ -10,8 +10,8 @@ use kernel::{ffi::c_int, prelude::*};
 pub(crate) struct Timer {
     /// What is recorded.
     pub(crate) facts: Facts,
-    /// Its clock; negative for CPU clocks.
-    pub(crate) clock: i32,
+    /// It measures CPU time of a thread that has ended, or of another process.
+    pub(crate) dead: bool,
 }
 
 /// The interval timers that are armed.
@@ -52,7 +52,8 @@ pub(crate) fn timers(t: &TaskRef<'_>) -> Result<KVVec<Timer>> {
     for r in raw.iter() {
         let record = TimerRecord {
             timer_id: u64::from(r.id),
-            clock: u64::try_from(r.clock).unwrap_or(0),
+            // CAST: the 32 bits of a clock id, which is negative for CPU clocks.
+            clock: u64::from(r.clock as u32),
             notify: u64::from(r.notify),
             signo: u64::from(r.signo),
             value: r.value,
@@ -66,7 +67,7 @@ pub(crate) fn timers(t: &TaskRef<'_>) -> Result<KVVec<Timer>> {
             status: r.status,
             wall: r.wall != 0,
         };
-        out.push(Timer { facts, clock: r.clock }, GFP_KERNEL)?;
+        out.push(Timer { facts, dead: r.dead != 0 }, GFP_KERNEL)?;
     }
     Ok(out)
 }

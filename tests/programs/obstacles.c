@@ -13,7 +13,6 @@
 #include <stddef.h>
 #include <sys/fanotify.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -69,13 +68,6 @@ static void *other_credentials(void *arg)
     return NULL;
 }
 
-static void *leaderless(void *arg)
-{
-    for (;;)
-        rest(0.05);
-    return NULL;
-}
-
 static int make(const char *kind)
 {
     int pair[2];
@@ -83,23 +75,8 @@ static int make(const char *kind)
         return socket(AF_INET, SOCK_STREAM, 0);
     if (!strcmp(kind, "socketpair"))
         return socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
-    if (!strcmp(kind, "child"))
-        return child(NULL);
-    if (!strcmp(kind, "zombie")) {
-        pid_t pid = fork();
-        if (pid == 0)
-            _exit(5);
-        rest(0.1);
-        return pid;
-    }
-    if (!strcmp(kind, "inotify"))
-        return inotify_init();
     if (!strcmp(kind, "fanotify"))
         return fanotify_init(FAN_CLASS_NOTIF, O_RDONLY);
-    if (!strcmp(kind, "pidfd"))
-        return (int)syscall(SYS_pidfd_open, getpid(), 0);
-    if (!strcmp(kind, "memfd"))
-        return memfd_create("scene", 0);
     if (!strcmp(kind, "userfaultfd"))
         return (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
     if (!strcmp(kind, "io_uring")) {
@@ -136,10 +113,6 @@ static int make(const char *kind)
         shmctl(id, IPC_RMID, NULL);
         return at == (void *)-1 ? -1 : 0;
     }
-    if (!strcmp(kind, "hugetlb")) {
-        void *at = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-        return at == MAP_FAILED ? -1 : 0;
-    }
     if (!strcmp(kind, "secretmem")) {
         int fd = (int)syscall(SYS_memfd_secret, 0);
         if (fd < 0 || ftruncate(fd, 4096))
@@ -148,22 +121,19 @@ static int make(const char *kind)
         close(fd);
         return at == MAP_FAILED ? -1 : 0;
     }
-    if (!strcmp(kind, "deleted-mapping")) {
-        int fd = open("to-delete", O_RDWR | O_CREAT | O_TRUNC, 0600);
-        void *at = fd < 0 || ftruncate(fd, 8192)
-                       ? MAP_FAILED
-                       : mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        unlink("to-delete");
-        close(fd);
-        return at == MAP_FAILED ? -1 : 0;
-    }
     if (!strcmp(kind, "lease")) {
         int fd = open("leased", O_RDWR | O_CREAT, 0600);
         return fd < 0 ? -1 : fcntl(fd, F_SETLEASE, F_WRLCK);
     }
-    if (!strcmp(kind, "signal-io")) {
-        int fd = pipe(pair) ? -1 : pair[0];
-        return fd < 0 || fcntl(fd, F_SETOWN, getpid()) ? -1 : fcntl(fd, F_SETFL, O_ASYNC);
+    if (!strcmp(kind, "owner")) {
+        /* Without O_ASYNC, or the end of this program would signal its parent. */
+        return pipe(pair) ? -1 : fcntl(pair[0], F_SETOWN, getppid());
+    }
+    if (!strcmp(kind, "dnotify")) {
+        int fd = open(".", O_RDONLY | O_DIRECTORY);
+        /* The signal must not end the program when it writes its heartbeat. */
+        signal(SIGIO, SIG_IGN);
+        return fd < 0 ? -1 : fcntl(fd, F_NOTIFY, DN_RENAME | DN_MULTISHOT);
     }
     if (!strcmp(kind, "mqueue")) {
         struct mq_attr a = {.mq_maxmsg = 4, .mq_msgsize = 64};
@@ -172,7 +142,7 @@ static int make(const char *kind)
         return fd;
     }
     if (!strcmp(kind, "proc"))
-        return open("/proc/self/status", O_RDONLY);
+        return open("/proc/self/mountinfo", O_RDONLY);
     if (!strcmp(kind, "device"))
         return open("/dev/kmsg", O_RDONLY);
     if (!strcmp(kind, "traced")) {
@@ -211,13 +181,6 @@ static int make(const char *kind)
 int main(int argc, char **argv)
 {
     for (int k = 1; k < argc; k++) {
-        if (!strcmp(argv[k], "leaderless")) {
-            pthread_t t;
-            MUST(pthread_create(&t, NULL, leaderless, NULL) == 0);
-            say("made leaderless");
-            ready();
-            pthread_exit(NULL);
-        }
         errno = 0;
         if (make(argv[k]) < 0)
             skip(argv[k]);

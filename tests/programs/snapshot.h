@@ -92,7 +92,10 @@ static inline struct snapshot snapshot_maps(void)
             while (*word == ' ')
                 word++;
             size_t n = strcspn(word, " ");
-            if (n && !(n == 2 && (!memcmp(word, "ac", 2) || !memcmp(word, "sd", 2)))) {
+            /* `sh` of a shared mapping that cannot be written depends on how its file was opened, and means nothing. */
+            int idle = n == 2 && (!memcmp(word, "ac", 2) || !memcmp(word, "sd", 2) ||
+                                  (!memcmp(word, "sh", 2) && !strstr(word, "mw")));
+            if (n && !idle) {
                 size_t have = strlen(next.flags);
                 snprintf(next.flags + have, sizeof next.flags - have, " %.*s", (int)n, word);
             }
@@ -101,6 +104,17 @@ static inline struct snapshot snapshot_maps(void)
         /* Shared memory without a file has an inode of its own, whose number says nothing. */
         if (!strncmp(next.path, "/dev/zero (deleted)", 19))
             next.inode = 1;
+        /* So has a file without a name; where a removed one is kept is nobody's business. */
+        size_t n = strlen(next.path);
+        if (n > 10 && !strcmp(next.path + n - 10, " (deleted)")) {
+            next.inode = 1;
+            if (strncmp(next.path, "/memfd:", 7) && strncmp(next.path, "/dev/zero", 9) &&
+                strncmp(next.path, "/anon_hugepage", 14))
+                strcpy(next.path, "(deleted)");
+            /* Private huge pages: the offset is an internal matter, as it is for other anonymous memory. */
+            if (next.perms[3] == 'p' && !strncmp(next.path, "/anon_hugepage", 14))
+                next.inode = 0;
+        }
         /* The stack may have grown since. */
         if (!strcmp(next.path, "[stack]"))
             next.from = 0;

@@ -1,7 +1,8 @@
-/* Timers of the process: timers states | flow | cpu
+/* Timers of the process: timers states | flow | spent | cpu | due | ended | foreign
  *
  * states: alarm and POSIX timers of several kinds, far away, disarmed, absolute, to a thread, with ids that are kept;
- * flow: a periodic timer and an interval timer beat on; cpu: a POSIX timer of a CPU clock. */
+ * flow: a periodic timer and an interval timer beat on; cpu: POSIX timers of CPU clocks
+ * keep the CPU time left and expire; ended, foreign: those of a thread that has ended, of the parent. */
 #include "scene.h"
 #include <sys/time.h>
 
@@ -146,9 +147,111 @@ static int spent(void)
     return verdict();
 }
 
+/* Takes CPU time of the calling thread. */
+static void burn(double seconds)
+{
+    struct timespec t;
+    double end = -1, spent;
+    do {
+        MUST(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
+        spent = t.tv_sec + t.tv_nsec / 1e9;
+        end = end < 0 ? spent + seconds : end;
+    } while (spent < end);
+}
+
+static atomic_int burnt;
+
+static void *burner(void *unused)
+{
+    other = syscall(SYS_gettid);
+    burn(0.4);
+    burnt = 1;
+    while (!stop)
+        rest(0.01);
+    return unused;
+}
+
 static int cpu(void)
 {
-    make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGUSR1, 1, 0);
+    pthread_t t;
+    clockid_t its;
+    handle(SIGRTMIN + 1, on_beat);
+    handle(SIGRTMIN + 2, on_thread);
+    timer_t process = make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGUSR1, 1, 0);
+    timer_t main_thread = make(CLOCK_THREAD_CPUTIME_ID, SIGEV_SIGNAL, SIGUSR1, 2, 0);
+    set(process, 0, 5000, 7);
+    set(main_thread, 0, 4000, 0);
+    MUST(pthread_create(&t, NULL, burner, NULL) == 0);
+    MUST(pthread_getcpuclockid(t, &its) == 0);
+    timer_t of_thread = make(its, SIGEV_SIGNAL, SIGUSR1, 3, 0), silent = make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_NONE, 0, 4, 0);
+    timer_t off = make(its, SIGEV_NONE, 0, 6, 0), soon = make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGRTMIN + 1, 5, 0);
+    set(of_thread, 0, 3000, 0);
+    set(silent, 0, 2000, 0);
+    set(soon, 0, 300, 0.02);
+    while (!burnt)
+        rest(0.01);
+    ready();
+    wait_go();
+
+    expect_left(process, 4900, 4999.61, 7, "of the process");
+    expect_left(main_thread, 3900, 4000, 0, "of the main thread");
+    expect_left(of_thread, 2900, 2999.9, 0, "of a thread");
+    expect_left(silent, 1900, 1999.9, 0, "without a signal");
+    expect_left(off, 0, 0, 0, "disarmed");
+    EXPECT(beats == 0, "%d beats too early", beats);
+    /* The clocks are those of the same process and threads. */
+    struct itimerspec left;
+    MUST(syscall(SYS_timer_gettime, (int)(long)of_thread, &left) == 0);
+    double before = left.it_value.tv_sec + left.it_value.tv_nsec / 1e9;
+    burn(0.3);
+    expect_left(main_thread, 3900, 3999.71, 0, "of the main thread, which worked");
+    expect_left(of_thread, before - 0.2, before, 0, "of a thread that rests");
+    set(soon, 0, 0.05, 0.02);
+    double begin = now();
+    while (beats < 5 && now() - begin < 60)
+        ;
+    EXPECT(beats >= 5, "%d beats of CPU time", beats);
+    stop = 1;
+    pthread_join(t, NULL);
+    return verdict();
+}
+
+/* A timer that is due while the process is away from the processor: it comes with the next CPU time, not before. */
+static int due(void)
+{
+    handle(SIGRTMIN + 1, on_beat);
+    timer_t once = make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGRTMIN + 1, 5, 0);
+    set(once, 0, 0.8, 0);
+    burn(0.3);
+    ready();
+    wait_go();
+    double begin = now();
+    while (!beats && now() - begin < 60)
+        ;
+    EXPECT(beats == 1, "it expired %d times", beats);
+    expect_left(once, 0, 0, 0, "expired");
+    return verdict();
+}
+
+static int ended(void)
+{
+    pthread_t t;
+    clockid_t its;
+    MUST(pthread_create(&t, NULL, thread, NULL) == 0);
+    MUST(pthread_getcpuclockid(t, &its) == 0);
+    make(its, SIGEV_SIGNAL, SIGUSR1, 1, 0);
+    stop = 1;
+    MUST(pthread_join(t, NULL) == 0);
+    ready();
+    wait_go();
+    return verdict();
+}
+
+static int foreign(void)
+{
+    clockid_t its;
+    MUST(clock_getcpuclockid(getppid(), &its) == 0);
+    make(its, SIGEV_SIGNAL, SIGUSR1, 1, 0);
     ready();
     wait_go();
     return verdict();
@@ -157,5 +260,12 @@ static int cpu(void)
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "states";
-    return !strcmp(what, "flow") ? flow() : !strcmp(what, "spent") ? spent() : !strcmp(what, "cpu") ? cpu() : states();
+    const struct {
+        const char *name;
+        int (*run)(void);
+    } all[] = {{"states", states}, {"flow", flow}, {"spent", spent}, {"cpu", cpu}, {"due", due}, {"ended", ended}, {"foreign", foreign}};
+    for (unsigned k = 0; k < sizeof(all) / sizeof(*all); k++)
+        if (!strcmp(what, all[k].name))
+            return all[k].run();
+    return 2;
 }

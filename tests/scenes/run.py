@@ -109,7 +109,8 @@ def play(number, sentence, function, arguments, timeout, log):
         if verdict == "ok":
             verdict, reason = "not ok", f" # the kernel complained: {one_line(complaints[0])}"
     diagnostics(s.notes)
-    say(f"# took {time.monotonic() - begin:.1f} s")
+    compared = f", {s.looking:.1f} s for {s.compared} comparisons" if s.compared else ""
+    say(f"# took {time.monotonic() - begin:.1f} s{compared}")
     return verdict, reason
 
 

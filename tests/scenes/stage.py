@@ -22,6 +22,8 @@ import signal
 import subprocess
 import time
 
+import fidelity
+
 SCENES = []
 IMAGE_ERRORS = (120, 121)
 
@@ -74,8 +76,13 @@ class Result:
 class Process:
     """A program under test. It keeps its pid over restarts, so it is the same object all the time."""
 
-    def __init__(self, stage, popen, log):
+    def __init__(self, stage, popen, log, living=False):
         self.stage, self.popen, self.log_path = stage, popen, log
+        # It goes on computing, so that its memory and positions are not the same a moment later.
+        self.living = living
+        # Patterns of facts that the scene changes on purpose; facts that change by themselves, once that is known.
+        self.changed, self.moving = [], set() if living else None
+        self.looks, self.checked = 0, False
         self.pid = popen.pid
         self.image = stage.path(f"image-{self.pid}.ckpt")
         self.restarts = 0
@@ -111,6 +118,13 @@ class Process:
         except (OSError, IndexError):
             return ""
 
+    def is_in(self, state, timeout=5):
+        """Waits for a state that ps shows."""
+        end = time.monotonic() + timeout
+        while self.state() != state and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.state() == state
+
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
@@ -120,12 +134,22 @@ class Process:
         self.stage.expect(self.exists(), "the process is gone after crctl check")
         return result
 
+    # What is checkpointed, if not the process with all its descendants.
+    scope = ()
+
     def checkpoint(self, *more, image=None, code=0):
         """A checkpoint after which the process goes on, unless `more` says otherwise."""
         image = image or self.image
-        arguments = ("checkpoint", self.pid, "-o", image, "--force", *more)
+        arguments = ("checkpoint", *(self.scope or [self.pid]), "-o", image, "--force", *more)
+        remember = self.look(image)
         try:
-            return self.stage.crctl(*arguments, code=code)
+            result = self.stage.crctl(*arguments, code=code)
+            remember()
+            if not self.checked and not {"--kill", "--stop"} & {*more} and result.code == 0:
+                # Once is enough: a program that goes on is the one that it was.
+                self.checked = True
+                self.compare(image)
+            return result
         except Failed as e:
             ended = "runs" if self.popen.poll() is None else f"ended with {self.popen.returncode}"
             raise Failed(f"{e}; the program {ended}; {self.tail()}") from None
@@ -170,6 +194,52 @@ class Process:
             time.sleep(0.02)
         text = open(pidfile).read().strip()
         self.stage.expect(quiet_number(text) == self.pid or "--new-pidns" in more, f"the pidfile says {text!r}")
+        self.compare(image, quiet_number(text))
+
+    def look(self, image=None):
+        """Reads what the kernel tells about the process; returns what keeps it beside the image, once there is one.
+
+        Of many checkpoints of one process the first are looked at, and then every tenth.
+        """
+        begin, reading, image = time.monotonic(), None, image or self.image
+        self.looks += 1
+        if self.looks <= 5 or self.looks % 10 == 0:
+            try:
+                reading = fidelity.watch(self.pid, self.moving)
+                self.moving = reading.moving
+            except fidelity.Gone:
+                pass
+        self.stage.looking += time.monotonic() - begin
+
+        def keep():
+            self.stage.remove(f"{image}.facts")
+            if reading and os.path.isfile(image):
+                reading.save(f"{image}.facts")
+
+        return keep
+
+    def compare(self, image=None, pid=None, timeout=5, strict=True):
+        """Holds the process against what was told about it before the checkpoint; returns what differs."""
+        facts = f"{image if image and image != '-' else self.image}.facts"
+        if not os.path.exists(facts):
+            return []
+        begin = time.monotonic()
+        before, wrong = fidelity.Reading.load(facts), None
+        # A thread needs a moment to be where it was: what was as before at any time is right.
+        while wrong is None or (wrong and time.monotonic() - begin < timeout):
+            try:
+                found, _ = fidelity.differences(before, fidelity.take(pid or self.pid), self.living, self.changed)
+            except fidelity.Gone:
+                return []
+            wrong = {d.name: d for d in found if wrong is None or d.name in wrong}
+        self.stage.looking += time.monotonic() - begin
+        self.stage.compared += 1
+        for difference in wrong.values() if strict else ():
+            self.stage.note(f"fidelity: {difference}")
+        if os.environ.get("SCENES_FIDELITY") != "report":
+            some = "; ".join(map(str, [*wrong.values()][:5]))
+            self.stage.expect(not wrong or not strict, f"not as before: {some} ({len(wrong)} in all)")
+        return [*wrong]
 
     def kill_and_restart(self, times=1, *more):
         """Checkpoint, kill, restart; `times` times over."""
@@ -262,6 +332,8 @@ class Stage:
     def __init__(self, folder, sentence):
         self.dir, self.sentence, self.keeps = folder, sentence, False
         self.started, self.processes, self.notes, self.cleanups = [], [], [], []
+        # Restarts that were compared, and the seconds that it took.
+        self.compared, self.looking = 0, 0.0
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
         os.chmod(folder, 0o777)
@@ -311,8 +383,11 @@ class Stage:
     def skip(self, reason):
         raise Skipped(reason)
 
-    def start(self, program, *arguments, wait="ready", name="log", stdin=subprocess.DEVNULL, stdout=None, **more):
-        """Starts a program under test with its output in a file and waits for `wait`."""
+    def start(self, program, *arguments, wait="ready", name="log", stdin=subprocess.DEVNULL, stdout=None, living=False, **more):
+        """Starts a program under test with its output in a file and waits for `wait`.
+
+        `living` programs go on computing while they are compared with themselves.
+        """
         log = self.path(name)
         with open(log, "ab") as out:
             popen = subprocess.Popen(
@@ -325,7 +400,7 @@ class Stage:
                 **more,
             )
         self.started.append(popen)
-        process = Process(self, popen, log)
+        process = Process(self, popen, log, living)
         self.processes.append(process)
         if wait:
             process.wait_for(wait)
@@ -446,8 +521,20 @@ def loaded_modules():
 
 
 def slab_objects(*names):
-    """Objects in use per slab cache, as far as the kernel tells."""
+    """Objects in use per slab cache, as far as the kernel tells.
+
+    What was looked at under /proc keeps pids until it is forgotten, and a processor's own stock of objects counts as in
+    use until it is given back.
+    """
     found = {}
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("2")
+    for name in names:
+        try:
+            with open(f"/sys/kernel/slab/{name}/shrink", "w") as f:
+                f.write("1")
+        except OSError:
+            pass
     try:
         with open("/proc/slabinfo") as f:
             for line in f:

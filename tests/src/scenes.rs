@@ -21,6 +21,8 @@ pub struct Boot {
     pub runs: &'static [Run],
     /// All scenes must be played for any of them to make sense, and a disk that outlives the run is needed.
     pub keeps_disk: bool,
+    /// The programs under test are on the root disk with the runtimes.
+    pub runtimes: bool,
 }
 
 /// Every boot, the longest first.
@@ -31,6 +33,7 @@ pub const BOOTS: &[Boot] = &[
             words: &["faults"],
         }],
         keeps_disk: false,
+        runtimes: false,
     },
     Boot {
         runs: &[Run {
@@ -38,6 +41,15 @@ pub const BOOTS: &[Boot] = &[
             words: &["core"],
         }],
         keeps_disk: false,
+        runtimes: false,
+    },
+    Boot {
+        runs: &[Run {
+            group: "tree",
+            words: &["tree"],
+        }],
+        keeps_disk: false,
+        runtimes: false,
     },
     Boot {
         runs: &[Run {
@@ -45,16 +57,26 @@ pub const BOOTS: &[Boot] = &[
             words: &["tasks", "signals", "creds", "limits", "patch"],
         }],
         keeps_disk: false,
+        runtimes: false,
     },
     Boot {
         runs: &[Run {
             group: "objects",
             words: &[
                 "memory", "files", "pipes", "eventfd", "timerfd", "signalfd", "epoll", "timers",
-                "locks",
+                "locks", "inotify", "pidfd", "owners", "uring", "proc", "cgroups", "landlock",
             ],
         }],
         keeps_disk: false,
+        runtimes: false,
+    },
+    Boot {
+        runs: &[Run {
+            group: "kinds",
+            words: &["kinds"],
+        }],
+        keeps_disk: false,
+        runtimes: false,
     },
     Boot {
         runs: &[Run {
@@ -62,6 +84,15 @@ pub const BOOTS: &[Boot] = &[
             words: &["programs"],
         }],
         keeps_disk: false,
+        runtimes: false,
+    },
+    Boot {
+        runs: &[Run {
+            group: "runtimes",
+            words: &["runtimes"],
+        }],
+        keeps_disk: false,
+        runtimes: true,
     },
     Boot {
         runs: &[
@@ -75,6 +106,7 @@ pub const BOOTS: &[Boot] = &[
             },
         ],
         keeps_disk: true,
+        runtimes: false,
     },
 ];
 
@@ -91,6 +123,11 @@ pub fn folder() -> PathBuf {
 /// The folder of the images for tests in this checkout.
 pub fn images() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("images")
+}
+
+/// The page that says what may differ after a restart.
+pub fn fidelity() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("FIDELITY.md")
 }
 
 /// The names of all scenes of a word, in the order they are played.

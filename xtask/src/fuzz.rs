@@ -17,8 +17,8 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
 /// Memory of a target, MiB.
 const MEMORY_MB: u32 = 256;
-/// Seconds for one input.
-const TIMEOUT_S: u32 = 1;
+/// Seconds after which an input has hung. Each target itself sees that one takes no more than a second of processor time.
+const TIMEOUT_S: u32 = 30;
 
 /// What a run is to be.
 pub struct FuzzOptions {
@@ -26,6 +26,8 @@ pub struct FuzzOptions {
     pub time: Duration,
     /// Only these; empty: all.
     pub targets: Vec<String>,
+    /// Where the tries begin: the same number tries the same inputs in the same order; 0 takes another each time.
+    pub seed: u32,
     /// Append the result to `fuzz/RUNS.md`.
     pub record: bool,
     /// Put what the run has found to be worth keeping into `fuzz/corpus/`.
@@ -47,6 +49,7 @@ struct Fuzz<'a> {
     workspace: &'a Path,
     /// Compiled targets, working corpora, findings, logs.
     folder: PathBuf,
+    seed: u32,
 }
 
 /// Is there a C++ compiler? libFuzzer is C++.
@@ -67,6 +70,7 @@ pub fn fuzz(workspace: &Path, options: &FuzzOptions) -> Result<()> {
     let fuzz = Fuzz {
         workspace,
         folder: workspace.join("target/fuzz"),
+        seed: options.seed,
     };
     let all = fuzz.targets()?;
     for wanted in &options.targets {
@@ -163,6 +167,7 @@ impl Fuzz<'_> {
             .arg(&corpus)
             .args(self.seeds(target))
             .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-seed={}", self.seed))
             .arg(format!("-rss_limit_mb={MEMORY_MB}"))
             .arg(format!("-timeout={TIMEOUT_S}"))
             .arg(format!("-artifact_prefix={}/", findings.display()))
@@ -178,9 +183,12 @@ impl Fuzz<'_> {
             }
         }
         // Whole images are larger than what libFuzzer tries by itself.
-        if target == "image" {
+        if matches!(target, "image" | "import_core" | "import_json") {
             command.arg("-max_len=65536");
         }
+        // Whole images are written to files by the targets of crimg: in memory, and gone afterwards.
+        let scratch = Scratch::new()?;
+        command.env("TMPDIR", &scratch.0);
         let before = newest(&findings);
         let started = Instant::now();
         let out = command
@@ -249,6 +257,30 @@ impl Fuzz<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A folder in memory for the files of one target, removed with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let folder = parent.join(format!("crkit-fuzz-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is small and in memory only.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

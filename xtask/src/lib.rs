@@ -12,12 +12,14 @@
 //! | [`build`] | tools, kernel modules, test programs |
 //! | [`vm`] | booting, running a script, reading the kernel's complaints |
 //! | [`dist`] | what a user installs |
+//! | [`bench`] | the toolkit against other programs |
 //! | [`checks`] | `test` and `demo` |
 //! | [`fuzz`] | running the fuzz targets |
 //! | [`rules`] | every rule of the specification has a test |
 //! | [`coverage`] | lines of the format crate that its tests reach |
 
 pub mod apt_sources;
+pub mod bench;
 pub mod build;
 pub mod cache;
 pub mod checks;

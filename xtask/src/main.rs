@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use xtask::bench::{bench, side_by_side};
 use xtask::build::{build, Parts, Project};
 use xtask::cache::Cache;
 use xtask::checks::{demo, demo_on_host, test};
@@ -47,6 +48,9 @@ enum Task {
         /// Mount the disk of this name, which outlives the run, at /data
         #[arg(long, value_name = "NAME")]
         keep_disk: Option<String>,
+        /// Boot from the disk that also has node, ruby, a compiler and the like
+        #[arg(long)]
+        runtimes: bool,
         /// Switch off after this many seconds (default: 600 for a script, never for a shell)
         #[arg(long, value_name = "SECONDS")]
         timeout: Option<u64>,
@@ -85,6 +89,15 @@ enum Task {
     },
     /// List the rules of the specification that have no test
     Rules,
+    /// Measure crimg against ripgrep, cp and others, as ratios of one run
+    Bench {
+        /// In the VM, on one and the same process, beside crit, gcore and gdb (packages are downloaded once)
+        #[arg(long)]
+        side_by_side: bool,
+        /// Arguments of the script in benches/
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Measure which lines of the format crate its tests and kept inputs reach
     Coverage,
     /// Run the fuzz targets, each for its share of the time
@@ -163,6 +176,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             mem,
             smp,
             keep_disk,
+            runtimes,
             timeout,
             out,
             file,
@@ -184,6 +198,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 mem_mb: mem,
                 smp,
                 disk: keep_disk,
+                runtimes,
                 out_dir: out,
                 append,
                 files: file
@@ -212,6 +227,17 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Task::Test { filter } => test(&cache, &workspace, &filter)?,
         Task::Rules => rules(&workspace)?,
+        Task::Bench {
+            side_by_side: true,
+            arguments,
+        } => {
+            let result = side_by_side(&cache, &workspace, &arguments)?;
+            let log = workspace.join("target/side-by-side/console.log");
+            std::fs::write(&log, &result.console)
+                .with_context(|| format!("cannot write {}", log.display()))?;
+            return Ok(report(&result, &log));
+        }
+        Task::Bench { arguments, .. } => bench(&workspace, &arguments)?,
         Task::Coverage => coverage(&workspace)?,
         Task::Fuzz {
             minutes,
@@ -223,6 +249,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             &FuzzOptions {
                 time: Duration::from_secs_f64((minutes * 60.0).clamp(1.0, 1e7)),
                 targets: target,
+                seed: 0,
                 record,
                 keep,
             },

@@ -2,7 +2,7 @@
 //! Section `files`: working directory, open files, descriptors.
 //!
 //! Preserved: paths, flags, positions, which descriptors share an open file, close-on-exec, contents of
-//! deleted files. Not preserved: locks, leases, `F_SETSIG`: their presence refuses the checkpoint.
+//! deleted files and of memory files (memfd) with their seals. Not preserved: leases, `F_NOTIFY`: their presence refuses the checkpoint.
 //! Source: spec, "Section: files".
 
 use crate::record::record;
@@ -21,6 +21,20 @@ pub const FILE_DELETED: u64 = 5;
 pub const FILE_HANDLED: u64 = 6;
 /// Its other end is outside; the user connects it at restart.
 pub const FILE_EXTERNAL: u64 = 7;
+/// Memory file of `memfd_create(2)`: its contents are page data of this section, see [`MemfdRecord`].
+pub const FILE_MEMFD: u64 = 8;
+
+/// Bits of [`MemfdRecord::seals`], with the names that tools print.
+pub const SEAL_NAMES: [(u64, &str); 6] = [
+    (1, "seal"),
+    (2, "shrink"),
+    (4, "grow"),
+    (8, "write"),
+    (16, "future_write"),
+    (32, "exec"),
+];
+/// All bits that have a meaning.
+pub const SEALS: u64 = 63;
 
 record! {
     /// What `fs_struct` has; exactly one.
@@ -37,7 +51,7 @@ record! {
 record! {
     /// One open file (open file description); ids count from 1.
     FileRecord<'a> in FILES, type 2, "file" {
-        /// 1 regular, 2 directory, 3 device, 4 path, 5 deleted, 6 handled, 7 external.
+        /// 1 regular, 2 directory, 3 device, 4 path, 5 deleted, 6 handled, 7 external, 8 memfd.
         1 kind: u64 Dec;
         /// Path in the mount namespace of the process; empty if it has none.
         2 path: text Path;
@@ -77,5 +91,19 @@ record! {
         2 file: u64 Dec;
         /// 1: closed on exec.
         3 cloexec: u64 Dec;
+    }
+}
+
+record! {
+    /// What an open file of kind 8 has besides; its id is that of the open file.
+    MemfdRecord<'a> in FILES, type 4, "memfd" {
+        /// The first open file of the same memory file: the one whose record has the rest, and that owns the page data.
+        1 contents: u64 Dec;
+        /// Name given to `memfd_create`.
+        2 name: text None;
+        /// `F_SEAL_*`.
+        3 seals: u64 Flags;
+        /// Bytes of a huge page (`MFD_HUGETLB`), 0 for normal ones.
+        4 huge: u64 Dec;
     }
 }

@@ -2,7 +2,7 @@
 //! Section `memory`: the address space, its areas, and the files mapped into it.
 //!
 //! Preserved: layout, protection, contents of private and shared anonymous memory, advice, locks, guard
-//! ranges. Not preserved: swap and residency, NUMA placement, where later mappings will be put. Areas with
+//! ranges, NUMA policies of private areas. Not preserved: swap and residency, where pages are, where later mappings will be put. Areas with
 //! a protection key are an obstacle in this release. Contents of file mappings come from the file, except
 //! pages that were written privately; droppable memory comes back empty. Source: spec, "Section: memory".
 
@@ -23,9 +23,11 @@ pub const VMA_FILE: u64 = 1;
 pub const VMA_SHARED_ANON: u64 = 2;
 /// vvar and vDSO: made by the kernel, only moved.
 pub const VMA_SPECIAL: u64 = 3;
+/// Memory of a ring of section `uring`.
+pub const VMA_RING: u64 = 4;
 
 /// Bits of [`VmaRecord::flags`], with the names that tools print.
-pub const VMA_FLAG_NAMES: [(u64, &str); 17] = [
+pub const VMA_FLAG_NAMES: [(u64, &str); 19] = [
     (VMA_SHARED, "shared"),
     (VMA_GROWSDOWN, "growsdown"),
     (VMA_LOCKED, "locked"),
@@ -43,6 +45,8 @@ pub const VMA_FLAG_NAMES: [(u64, &str); 17] = [
     (VMA_MAYWRITE, "maywrite"),
     (VMA_STACK, "stack"),
     (VMA_DROPPABLE, "droppable"),
+    (VMA_HUGETLB_2M, "hugetlb_2m"),
+    (VMA_HUGETLB_1G, "hugetlb_1g"),
 ];
 /// `MAP_SHARED`.
 pub const VMA_SHARED: u64 = 1;
@@ -78,8 +82,28 @@ pub const VMA_MAYWRITE: u64 = 16384;
 pub const VMA_STACK: u64 = 32768;
 /// `MAP_DROPPABLE`: contents may go at any time and are never stored.
 pub const VMA_DROPPABLE: u64 = 65536;
+/// Huge pages of hugetlbfs, of 2 MiB.
+pub const VMA_HUGETLB_2M: u64 = 131_072;
+/// Huge pages of hugetlbfs, of 1 GiB.
+pub const VMA_HUGETLB_1G: u64 = 262_144;
 /// All bits that have a meaning.
-pub const VMA_FLAGS: u64 = 131_071;
+pub const VMA_FLAGS: u64 = 524_287;
+
+/// Bytes of a huge page of [`VMA_HUGETLB_2M`].
+pub const HUGE_2M: u64 = 2 << 20;
+/// Bytes of a huge page of [`VMA_HUGETLB_1G`].
+pub const HUGE_1G: u64 = 1 << 30;
+
+/// Bytes of the huge pages of an area with these flags, 0 if it has none.
+pub fn huge_page(flags: u64) -> u64 {
+    if flags & VMA_HUGETLB_1G != 0 {
+        HUGE_1G
+    } else if flags & VMA_HUGETLB_2M != 0 {
+        HUGE_2M
+    } else {
+        0
+    }
+}
 
 record! {
     /// The address space as a whole; exactly one, id 1. The addresses are those of `PR_SET_MM_MAP`.
@@ -110,7 +134,7 @@ record! {
         12 auxv: array Hex;
         /// Address of the vDSO, 0 none.
         13 vdso: u64 Hex;
-        /// Mapped file that `/proc/PID/exe` names, 0 none.
+        /// Mapped file or object that `/proc/PID/exe` names, 0 none.
         14 exe_object: u64 Dec;
         /// `PR_GET_THP_DISABLE`.
         15 thp_disable: u64 Dec;
@@ -136,15 +160,15 @@ record! {
         3 prot: u64 Flags;
         /// `VMA_*` bits.
         4 flags: u64 Flags;
-        /// 0 private anonymous, 1 file, 2 shared anonymous, 3 special.
+        /// 0 private anonymous, 1 file, 2 shared anonymous, 3 special, 4 ring.
         5 kind: u64 Dec;
         /// Byte offset of `start` in the object.
         6 offset: u64 Hex;
-        /// Mapped file (kind 1) or shared anonymous object (kind 2), else 0.
+        /// Mapped file or object (kind 1), shared anonymous object (kind 2) or ring (kind 4: its place among the rings), else 0.
         7 object: u64 Dec;
         /// Name given with `PR_SET_VMA_ANON_NAME`, or `[vdso]`, `[vvar]`, …
         8 name: text None;
-        /// Protection key; 0, others are unsupported in this release.
+        /// Protection key.
         9 pkey: u64 Dec;
     }
 }
@@ -180,5 +204,48 @@ record! {
         1 start: u64 Hex;
         /// Address behind the last.
         2 end: u64 Hex;
+    }
+}
+
+record! {
+    /// The NUMA policy of an area (`mbind(2)`); its record id is that of the area.
+    PolicyRecord<'a> in MEMORY, type 5, "policy" {
+        /// Mode with its flags, as in `get_mempolicy(2)`; not 0.
+        1 mode: u64 Hex;
+        /// Nodes as the process gave them: bit n of the little-endian bytes is node n.
+        2 nodes: bytes None;
+        /// `set_mempolicy_home_node(2)`, -1 none.
+        3 home: i64 Dec;
+    }
+}
+
+record! {
+    /// A range of private anonymous memory that the kernel had in transparent huge pages; ids count from 1 in the order of
+    /// the addresses.
+    HugeRecord in MEMORY, type 7, "huge" {
+        /// First address.
+        1 start: u64 Hex;
+        /// Address behind the last.
+        2 end: u64 Hex;
+    }
+}
+
+record! {
+    /// The memory protection keys that the process has allocated (`pkeys(7)`); not there if neither it nor any area has one.
+    /// A key can be freed while areas have it.
+    KeysRecord in MEMORY, type 8, "keys" {
+        /// Bit n is key n. Key 0, which every process has, is not told.
+        1 allocated: u64 Hex;
+        /// The key of memory that may only be executed, which the kernel has allocated; 0 none.
+        2 execute_only: u64 Dec;
+    }
+}
+
+record! {
+    /// A mapped file that has no path any more, or never had one: its contents are in section `files`. Ids are in one row
+    /// with those of mapped files.
+    MappedObjectRecord in MEMORY, type 6, "mapped_object" {
+        /// The open file of kind 5 or 8 that owns the contents.
+        1 file: u64 Dec;
     }
 }

@@ -68,11 +68,11 @@ sections! {
     /// What tools have done to the image since the checkpoint.
     provenance PROVENANCE = 0x0003, false, "", [EditRecord];
     /// The process and its threads with their registers.
-    tasks TASKS = 0x0010, true, "cr_tasks", [ProcessRecord, TaskRecord];
+    tasks TASKS = 0x0010, true, "cr_tasks", [ProcessRecord, TaskRecord, KinRecord, AttributesRecord, LeaderRecord, ExitedRecord];
     /// The address space.
-    memory MEMORY = 0x0011, true, "cr_memory", [MmRecord, VmaRecord, MappedFileRecord, GuardRecord];
+    memory MEMORY = 0x0011, true, "cr_memory", [MmRecord, VmaRecord, MappedFileRecord, GuardRecord, PolicyRecord, MappedObjectRecord, HugeRecord, KeysRecord];
     /// Open files and the descriptor table.
-    files FILES = 0x0012, true, "cr_files", [FsRecord, FileRecord, DescriptorRecord];
+    files FILES = 0x0012, true, "cr_files", [FsRecord, FileRecord, DescriptorRecord, MemfdRecord];
     /// Pipes, FIFOs and their unread bytes.
     pipes PIPES = 0x0013, true, "cr_pipes", [PipeRecord, BufferRecord, EndRecord];
     /// Signal handlers, masks, alternate stacks and pending signals.
@@ -93,6 +93,20 @@ sections! {
     timers TIMERS = 0x001b, true, "cr_timers", [ItimerRecord, TimerRecord];
     /// Locks on files.
     locks LOCKS = 0x001c, true, "cr_locks", [LockRecord];
+    /// Instances of inotify, what they watch, unread events.
+    inotify INOTIFY = 0x001e, true, "cr_inotify", [InotifyRecord, PlaceRecord, NotifyRecord];
+    /// Descriptors of processes.
+    pidfd PIDFD = 0x0020, true, "cr_pidfd", [PidfdRecord];
+    /// Whom open files tell by signal that they are ready.
+    owners OWNERS = 0x0021, true, "cr_owners", [OwnerRecord];
+    /// The restrictions that threads have put on themselves.
+    landlock LANDLOCK = 0x0023, true, "cr_landlock", [LayerRecord, SubjectRecord];
+    /// Rings of asynchronous requests.
+    uring URING = 0x0024, true, "cr_uring", [RingRecord, RegisteredRingRecord, RingEventfdRecord];
+    /// Open files and folders of `/proc`.
+    proc PROC = 0x0025, true, "cr_proc", [ProcRecord];
+    /// The control group of the process.
+    cgroups CGROUPS = 0x0027, true, "cr_cgroups", [CgroupRecord];
     /// Counts that are known only after the page data.
     stats STATS = 0x0100, false, "", [StatsRecord, VmaStatsRecord];
     /// What the device tells the user; never in an image.
@@ -106,6 +120,27 @@ pub const THIRD_PARTY: u16 = 0x8000;
 pub fn third_party_id(word: &[u8]) -> u16 {
     // CAST: masked to 15 bits.
     THIRD_PARTY | (crate::crc::crc32(0, word) & 0x7fff) as u16
+}
+
+/// Sections whose records are all about one process, or that may be: only they have records of other processes than
+/// the first. What several processes share, open files for example, is with the first.
+pub fn is_of_process(id: u16) -> bool {
+    matches!(
+        id,
+        TASKS
+            | MEMORY
+            | FILES
+            | SIGNALS
+            | CREDS
+            | LIMITS
+            | EPOLL
+            | TIMERS
+            | LOCKS
+            | OWNERS
+            | LANDLOCK
+            | URING
+            | CGROUPS
+    ) || id >= THIRD_PARTY
 }
 
 /// The section with this id, if this release has it.

@@ -54,6 +54,60 @@ record! {
 }
 
 record! {
+    /// The place of a process in its tree: one for every process but the first.
+    KinRecord in TASKS, type 3, "kin" {
+        /// Signal that its parent gets when it ends, 0 none.
+        1 exit_signal: u64 Dec;
+        /// 1 if it has ended and its parent has not waited for it yet: then it has nothing but its process record.
+        2 zombie: u64 Dec;
+        /// Of a zombie: the status that `wait(2)` gives, 16 bits; else 0.
+        3 wait_status: u64 Hex;
+        /// 1 if its parent is not in the image: it is a sibling of the first process.
+        4 root: u64 Dec;
+    }
+}
+
+record! {
+    /// A process that has ended, and whose process group or session goes on: its record id is the process id, which is that
+    /// of the group or session. With the first process.
+    LeaderRecord in TASKS, type 5, "leader" {
+        /// The session that its group is in; its own id if it has made a session.
+        1 sid: u64 Dec;
+    }
+}
+
+record! {
+    /// The main thread has ended while others of the process go on: its record id is the tid, which is the process id. Its task
+    /// record has what remains of it.
+    ExitedRecord in TASKS, type 6, "exited" {
+        /// What it gave to `_exit(2)`, as `wait(2)` would say it: 16 bits.
+        1 status: u64 Hex;
+    }
+}
+
+record! {
+    /// Attributes that few threads have: one for a thread with any of them, its record id is the tid.
+    AttributesRecord<'a> in TASKS, type 4, "attributes" {
+        /// `PR_MCE_KILL_GET`: 0 as the system does, 1 early, 2 late.
+        1 machine_check: u64 Dec;
+        /// `PR_GET_IO_FLUSHER`.
+        2 io_flusher: u64 Dec;
+        /// Which clamps of its utilisation the thread has asked for: 1 the least, 2 the most.
+        3 clamped: u64 Flags;
+        /// `sched_getattr(2)`: least utilisation, 0 to 1024.
+        4 util_min: u64 Dec;
+        /// Most utilisation.
+        5 util_max: u64 Dec;
+        /// `get_mempolicy(2)`: mode with its flags, 0 the default.
+        6 memory_policy: u64 Hex;
+        /// Nodes as the thread gave them: bit n of the little-endian bytes is node n.
+        7 memory_nodes: bytes None;
+        /// `PR_TIMER_CREATE_RESTORE_IDS`; of the leader only.
+        8 timer_ids: u64 Dec;
+    }
+}
+
+record! {
     /// One thread; its record id is the tid. The leader is the first.
     TaskRecord<'a> in TASKS, type 2, "task" {
         /// Thread id.

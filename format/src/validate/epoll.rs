@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! Rules of section `epoll`.
 
-use super::{each, handled::Handled, known_records, MetaSet};
+use super::{each, handled::Handled, ids, known_records, MetaSet};
 use crate::{
     error::{ensure, Error, Result},
     limits::FDS,
-    record::records_of,
+    record::{records_of, Record},
     sections::{DescriptorRecord, EpollRecord, WatchRecord, EPOLL, FILES},
 };
 
@@ -17,15 +17,28 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
     let mut files = Handled::new(set, EPOLL, "EPOLL-1");
     let mut total = 0_u64;
     each(set, |e: EpollRecord| {
-        files.next(e.id, e.file)?;
+        files.find(e.id, e.file)?;
         total = total.saturating_add(e.entries);
         if total > WATCHES {
             return Err(Error::over_limit(total, WATCHES));
         }
         Ok(())
     })?;
-    files.end()?;
+    if set.processes() == 1 && set.files_before().is_none() {
+        whole(set)?;
+    }
     watches(set)
+}
+
+/// Every poll is with exactly one process: as many records as there are polls, no two the same.
+pub(super) fn whole(set: &dyn MetaSet) -> Result {
+    let of = |p| ids::record_ids(EPOLL, set.of(p, EPOLL), EpollRecord::TYPE);
+    let all = (0..set.processes()).flat_map(of);
+    if let Some(at) = ids::duplicate(all.clone()) {
+        return Err(Error::rule("EPOLL-1").placed(EPOLL, at));
+    }
+    let polls = Handled::new(set, EPOLL, "EPOLL-1").count()?;
+    ensure(all.count() as u64 == polls, "EPOLL-1").map_err(|e| e.placed(EPOLL, 0))
 }
 
 /// The entries stand in the order of their polls, as many as each says, ascending by descriptor.

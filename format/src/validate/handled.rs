@@ -19,7 +19,7 @@ impl<'s> Handled<'s> {
     /// The open files that `section` handles; `rule` demands a record for each.
     pub(super) fn new(set: &'s dyn MetaSet, section: u16, rule: &'static str) -> Self {
         Self {
-            files: records_of(set.section(FILES)),
+            files: records_of(set.shared(FILES)),
             section,
             rule,
         }
@@ -39,6 +39,26 @@ impl<'s> Handled<'s> {
     pub(super) fn next(&mut self, id: u32, file: u64) -> Result {
         let next = self.advance()?;
         ensure(u64::from(id) == file && next == Some(id), self.rule)
+    }
+
+    /// The next record has this id and refers to one of the open files, behind those of the records before.
+    pub(super) fn find(&mut self, id: u32, file: u64) -> Result {
+        ensure(u64::from(id) == file, self.rule)?;
+        while let Some(next) = self.advance()? {
+            if next == id {
+                return Ok(());
+            }
+        }
+        Err(Error::rule(self.rule))
+    }
+
+    /// How many open files there are from here on.
+    pub(super) fn count(mut self) -> Result<u64> {
+        let mut n = 0_u64;
+        while self.advance()?.is_some() {
+            n = n.saturating_add(1);
+        }
+        Ok(n)
     }
 
     /// There are no more records.

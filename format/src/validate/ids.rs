@@ -4,7 +4,8 @@
 //! Ids are usually small or ascending, so there is one pass. The worst case is bounded by the largest
 //! id divided by the window, each pass linear in the section.
 
-use crate::record::records_in;
+use super::MetaSet;
+use crate::record::{records_in, Record};
 
 const WORDS: usize = 128;
 /// Ids that one window covers.
@@ -54,6 +55,35 @@ pub(super) fn record_ids(
         .map_while(Result::ok)
         .filter(move |r| r.record_type == record_type)
         .map(|r| (u64::from(r.id), r.offset))
+}
+
+/// The number that `of` takes from the records of type `R`, and their offsets.
+pub(super) fn numbers<'a, R: Record<'a> + 'a>(
+    set: &'a dyn MetaSet,
+    of: fn(&R) -> Option<u64>,
+) -> impl Iterator<Item = (u64, u64)> + Clone + 'a {
+    numbers_in(set.section(R::SECTION), of)
+}
+
+/// [`numbers`] of all processes of an image.
+pub(super) fn numbers_of_all<'a, R: Record<'a> + 'a>(
+    set: &'a dyn MetaSet,
+    of: fn(&R) -> Option<u64>,
+) -> impl Iterator<Item = (u64, u64)> + Clone + 'a {
+    (0..set.processes()).flat_map(move |p| numbers_in(set.of(p, R::SECTION), of))
+}
+
+fn numbers_in<'a, R: Record<'a> + 'a>(
+    bytes: &'a [u8],
+    of: fn(&R) -> Option<u64>,
+) -> impl Iterator<Item = (u64, u64)> + Clone + 'a {
+    records_in(R::SECTION, bytes)
+        .map_while(Result::ok)
+        .filter(|r| r.record_type == R::TYPE)
+        .filter_map(move |raw| {
+            let at = raw.offset;
+            R::parse(raw).ok().and_then(|r| of(&r)).map(|n| (n, at))
+        })
 }
 
 /// Offset of the first record, in some order, whose id occurred before.

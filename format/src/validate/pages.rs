@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! Rules that tie page data to the metadata: whose pages, and where they may lie.
 
-use super::MetaSet;
+use super::{files, MetaSet};
 use crate::{
     error::{ensure, Result},
     limits::PAGE,
-    record::records_of,
     runs::Run,
     sections::{
-        FileRecord, VmaRecord, FILES, FILE_DELETED, MEMORY, VMA_ANON, VMA_DROPPABLE, VMA_FILE,
-        VMA_SHARED, VMA_SHARED_ANON,
+        VmaRecord, FILES, MEMORY, VMA_ANON, VMA_DROPPABLE, VMA_FILE, VMA_RING, VMA_SHARED,
+        VMA_SHARED_ANON,
     },
 };
 
-/// Does `owner` exist in the section? Section `memory` has the one owner 1, in section `files` it is a
-/// deleted file; third-party sections know themselves.
+/// Does `owner` exist in the section? In section `memory` it is one more than the number of the process, in section
+/// `files` a deleted file, or the open file that a memory file has its contents from; third-party sections know themselves.
 ///
 /// # Errors
 /// `PAGE-9`.
 pub fn page_owner(set: &dyn MetaSet, section: u16, owner: u32) -> Result {
     match section {
-        MEMORY => ensure(owner == 1, "PAGE-9"),
-        FILES => {
-            let mut files = records_of::<FileRecord<'_>>(set.section(FILES)).map_while(Result::ok);
-            ensure(
-                files.any(|f| f.id == owner && f.kind == FILE_DELETED),
-                "PAGE-9",
-            )
+        MEMORY => {
+            let process = owner.checked_sub(1).filter(|&p| p < set.processes().max(1));
+            let mapped = process.is_some_and(|p| !set.of(p, MEMORY).is_empty());
+            ensure(mapped, "PAGE-9")
         }
+        FILES => ensure(
+            files::owners(set).any(|id| id == u64::from(owner)),
+            "PAGE-9",
+        ),
         _ => Ok(()),
     }
 }
@@ -38,7 +38,7 @@ pub fn has_contents(v: &VmaRecord<'_>) -> bool {
     match v.kind {
         VMA_ANON => v.flags & VMA_DROPPABLE == 0,
         VMA_FILE => v.flags & VMA_SHARED == 0,
-        kind => kind == VMA_SHARED_ANON,
+        kind => kind == VMA_SHARED_ANON || kind == VMA_RING,
     }
 }
 

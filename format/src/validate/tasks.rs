@@ -5,8 +5,11 @@ use super::{each, ids, is_bool, is_path, known_records, only, MetaSet};
 use crate::{
     error::{ensure, Error, Result},
     limits::{PATH, PID, TASK_SIZE, THREADS},
-    record::{Record, U64s},
-    sections::{ImageRecord, ProcessRecord, TaskRecord, REGS, SIGNALS_MAX, TASKS},
+    record::{records_of, Record, U64s},
+    sections::{
+        AttributesRecord, ExitedRecord, ImageRecord, ProcessRecord, TaskRecord, IMAGE, REGS,
+        SIGNALS_MAX, TASKS,
+    },
     wire::{is_zero, len64, Take},
 };
 
@@ -26,6 +29,14 @@ const XSAVE_MAX: usize = 65536;
 const MXCSR_MASK: u32 = 0xffff;
 /// Largest mask: 8192 CPUs.
 const AFFINITY_MAX: usize = 1024;
+/// `SCHED_CAPACITY_SCALE`.
+const UTIL_MAX: u64 = 1024;
+/// `MPOL_F_STATIC_NODES`, `MPOL_F_RELATIVE_NODES`, `MPOL_F_NUMA_BALANCING`.
+pub(super) const POLICY_FLAGS: u64 = 0xe000;
+/// `MPOL_WEIGHTED_INTERLEAVE`.
+pub(super) const POLICY_MAX: u64 = 6;
+/// Largest set of nodes: 1024 of them.
+pub(super) const NODES_MAX: usize = 128;
 /// Bytes of `struct robust_list_head`.
 const ROBUST_LEN: u64 = 24;
 
@@ -33,7 +44,7 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
     known_records(set, TASKS)?;
     let process: ProcessRecord<'_> = only(set, "TASKS-1")?;
     process_record(&process).map_err(|e| e.placed(TASKS, 0))?;
-    let image: ImageRecord<'_> = only(set, "IMAGE-1")?;
+    let image: ImageRecord<'_> = first_shared(set)?;
     let mut count = 0_u64;
     each(set, |t: TaskRecord<'_>| {
         count = count.saturating_add(1);
@@ -41,10 +52,60 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
         task_record(&t, image.xfeatures)
     })?;
     ensure(count == process.threads, "TASKS-3").map_err(|e| e.placed(TASKS, 0))?;
-    match ids::duplicate(ids::record_ids(TASKS, set.section(TASKS), TaskRecord::TYPE)) {
-        Some(at) => Err(Error::rule("TASKS-4").placed(TASKS, at)),
+    if let Some(at) = ids::duplicate(ids::record_ids(TASKS, set.section(TASKS), TaskRecord::TYPE)) {
+        return Err(Error::rule("TASKS-4").placed(TASKS, at));
+    }
+    each(set, |a: AttributesRecord<'_>| attributes(&a, &process))?;
+    let mut first = true;
+    each(set, |e: ExitedRecord| {
+        ensure(core::mem::replace(&mut first, false), "TASKS-16")?;
+        exited(&e, &process, set)
+    })?;
+    let of = |kind| ids::record_ids(TASKS, set.section(TASKS), kind);
+    let twice = ids::duplicate(of(AttributesRecord::TYPE));
+    match twice.or_else(|| ids::dangling(of(AttributesRecord::TYPE), of(TaskRecord::TYPE))) {
+        Some(at) => Err(Error::rule("TASKS-15").placed(TASKS, at)),
         None => Ok(()),
     }
+}
+
+/// A main thread that has ended: nothing of it may act once more when it ends again.
+fn exited(e: &ExitedRecord, process: &ProcessRecord<'_>, set: &dyn MetaSet) -> Result {
+    let is_main = u64::from(e.id) == process.tgid && process.threads > 1;
+    ensure(
+        is_main && e.status & 0xff == 0 && e.status <= 0xff00,
+        "TASKS-16",
+    )?;
+    let main = records_of::<TaskRecord<'_>>(set.section(TASKS))
+        .next()
+        .ok_or(Error::rule("TASKS-3"))??;
+    let acts = main.clear_child_tid | main.robust_list | main.rseq_registered | main.restart_kind;
+    ensure(acts == 0, "TASKS-16")
+}
+
+/// Attributes of one thread.
+fn attributes(a: &AttributesRecord<'_>, process: &ProcessRecord<'_>) -> Result {
+    let small = a.machine_check <= 2 && is_bool(a.io_flusher) && is_bool(a.timer_ids);
+    let leads = u64::from(a.id) == process.tgid;
+    ensure(small && (leads || a.timer_ids == 0), "TASKS-15")?;
+    let clamps = a.util_min <= UTIL_MAX && a.util_max <= UTIL_MAX;
+    // Only what is asked for has a value.
+    let asked = (a.clamped & 1 != 0 || a.util_min == 0) && (a.clamped & 2 != 0 || a.util_max == 0);
+    let ordered = a.clamped != 3 || a.util_min <= a.util_max;
+    ensure(a.clamped <= 3 && clamps && asked && ordered, "TASKS-15")?;
+    if a.memory_policy & !POLICY_FLAGS > POLICY_MAX {
+        return Err(Error::unsupported("NUMA memory policy"));
+    }
+    let nodes =
+        a.memory_nodes.len() <= NODES_MAX && (a.memory_policy != 0 || a.memory_nodes.is_empty());
+    ensure(nodes, "TASKS-15")
+}
+
+/// The record about the image, which all processes have in common.
+fn first_shared(set: &dyn MetaSet) -> Result<ImageRecord<'_>> {
+    records_of(set.shared(IMAGE))
+        .next()
+        .ok_or(Error::rule("IMAGE-1").placed(IMAGE, 0))?
 }
 
 fn process_record(p: &ProcessRecord<'_>) -> Result {

@@ -6,8 +6,8 @@ use crate::{
     error::{ensure, Error, Result},
     record::records_of,
     sections::{
-        ItimerRecord, TaskRecord, TimerRecord, SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD_ID, TASKS,
-        TIMERS,
+        CpuClock, ItimerRecord, ProcessRecord, TaskRecord, TimerRecord, SIGEV_NONE, SIGEV_SIGNAL,
+        SIGEV_THREAD_ID, TASKS, TIMERS,
     },
 };
 
@@ -43,11 +43,32 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
         let times = is_offset(t.value_ns) && is_offset(t.interval_ns) && is_bool(t.absolute);
         ensure(times, "TIMERS-2")?;
         // CLOCK_REALTIME, MONOTONIC, BOOTTIME, the two alarms, TAI.
-        if !matches!(t.clock, 0 | 1 | 7 | 8 | 9 | 11) {
-            return Err(Error::unsupported("clock of a timer"));
+        match CpuClock::of(t.clock) {
+            Some(clock) => ensure(measures(set, clock) && t.absolute == 0, "TIMERS-5")?,
+            None if matches!(t.clock, 0 | 1 | 7 | 8 | 9 | 11) => {}
+            None => return Err(Error::unsupported("clock of a timer")),
         }
         notification(set, &t)
     })
+}
+
+/// Is it a clock of this process, or of one of its threads?
+fn measures(set: &dyn MetaSet, clock: CpuClock) -> bool {
+    let id = u64::from(clock.id);
+    let tasks = set.section(TASKS);
+    id == 0
+        || match clock.thread {
+            true => has_thread(set, id),
+            false => records_of::<ProcessRecord<'_>>(tasks)
+                .map_while(Result::ok)
+                .any(|p| p.tgid == id),
+        }
+}
+
+/// Is there a thread with this id?
+fn has_thread(set: &dyn MetaSet, tid: u64) -> bool {
+    let mut tasks = records_of::<TaskRecord<'_>>(set.section(TASKS)).map_while(Result::ok);
+    tasks.any(|k| k.tid == tid)
 }
 
 /// A signal that exists, to a thread that exists.
@@ -56,10 +77,7 @@ fn notification(set: &dyn MetaSet, t: &TimerRecord) -> Result {
     match t.notify {
         SIGEV_SIGNAL => ensure(signal && t.tid == 0, "TIMERS-4"),
         SIGEV_NONE => ensure(t.tid == 0 && t.signo <= 64, "TIMERS-4"),
-        SIGEV_THREAD_ID => {
-            let mut tasks = records_of::<TaskRecord<'_>>(set.section(TASKS)).map_while(Result::ok);
-            ensure(signal && tasks.any(|k| k.tid == t.tid), "TIMERS-4")
-        }
+        SIGEV_THREAD_ID => ensure(signal && has_thread(set, t.tid), "TIMERS-4"),
         _ => Err(Error::unsupported("notification of a timer")),
     }
 }

@@ -12,16 +12,31 @@ use std::collections::BTreeMap;
 
 /// The sections of an image.
 #[derive(Default, Debug)]
-pub struct Sections(pub BTreeMap<u16, Vec<u8>>);
+pub struct Sections(pub BTreeMap<(u16, u32), Vec<u8>>);
 
 impl MetaSet for Sections {
     fn section(&self, id: u16) -> &[u8] {
-        self.0.get(&id).map_or(&[], Vec::as_slice)
+        self.of(0, id)
     }
-
+    fn processes(&self) -> u32 {
+        self.0.keys().map(|k| k.1 + 1).max().unwrap_or(1)
+    }
+    fn of(&self, process: u32, id: u16) -> &[u8] {
+        self.0.get(&(id, process)).map_or(&[], Vec::as_slice)
+    }
     fn ids(&self, visit: &mut dyn FnMut(u16) -> Result<(), Error>) -> Result<(), Error> {
-        self.0.keys().try_for_each(|id| visit(*id))
+        self.0.keys().try_for_each(|k| visit(k.0))
     }
+}
+
+/// The relations between the processes.
+pub fn tree(set: &Sections) -> Result<(), Error> {
+    let kin = |n| validate::kin_of(&validate::Process::new(set, n));
+    let mut all = (0..set.processes())
+        .map(kin)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut ended = validate::leaders_of(set).collect::<Result<Vec<_>, _>>()?;
+    validate::tree(&mut all, &mut ended)
 }
 
 /// A buffer of encoded bytes.
@@ -62,6 +77,7 @@ fn read_all(bytes: &[u8], semantics: bool) -> Result<Sections, Error> {
         let next = v.chunk_header(take(&v, 64)?.try_into().unwrap())?;
         if semantics && v.is_meta_complete() && !checked {
             validate::meta(&set)?;
+            tree(&set)?;
             checked = true;
         }
         let h = *v.header().unwrap();
@@ -70,7 +86,10 @@ fn read_all(bytes: &[u8], semantics: bool) -> Result<Sections, Error> {
                 let payload = take(&v, n as usize)?;
                 v.payload(payload)?;
                 if h.chunk_type == ChunkType::Meta {
-                    set.0.entry(h.section).or_default().extend(payload);
+                    set.0
+                        .entry((h.section, h.owner))
+                        .or_default()
+                        .extend(payload);
                 }
             }
             Next::RunTable => {
@@ -116,11 +135,12 @@ pub fn pages(
     runs: &cr_format::runs::Runs<'_>,
 ) -> Result<(), Error> {
     validate::page_owner(set, h.section, h.owner)?;
-    let areas: Vec<_> =
-        cr_format::records_of::<cr_format::VmaRecord<'_>>(set.section(cr_format::MEMORY))
-            .filter(|v| v.is_ok_and(|v| validate::has_contents(&v)))
-            .map(|v| v.map(|v| (v.start, v.end)))
-            .collect::<Result<_, _>>()?;
+    let areas: Vec<_> = cr_format::records_of::<cr_format::VmaRecord<'_>>(
+        set.of(h.owner.wrapping_sub(1), cr_format::MEMORY),
+    )
+    .filter(|v| v.is_ok_and(|v| validate::has_contents(&v)))
+    .map(|v| v.map(|v| (v.start, v.end)))
+    .collect::<Result<_, _>>()?;
     let size = cr_format::records_of::<cr_format::FileRecord<'_>>(set.section(cr_format::FILES))
         .map_while(Result::ok)
         .find(|f| f.id == h.owner)

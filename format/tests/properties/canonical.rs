@@ -38,7 +38,7 @@ pub fn canonical(image: &[u8], semantics: bool) {
                         .unwrap();
                 }
                 assert!(payload.0 == body, "records of section {:#x}", h.section);
-                w.meta(h.section, h.is_critical(), body, &mut index)
+                w.meta_of(h.owner, h.section, h.is_critical(), body, &mut index)
                     .unwrap()
                     .to_vec()
             }

@@ -30,7 +30,7 @@ pub fn one_image(data: &[u8]) {
     }
     if let Ok(set) = whole {
         for (id, bytes) in &set.0 {
-            section_round_trip(*id, bytes);
+            section_round_trip(id.0, bytes);
         }
         canonical(data, true);
     }
@@ -43,7 +43,7 @@ pub fn chunks(data: &[u8]) {
         return;
     };
     let mut image = synth::superblock();
-    image[24] = features & 1;
+    image[24] = features & 5;
     image.extend([0; 4]);
     image.extend(chunks);
     for _ in 0..2 {
@@ -91,6 +91,7 @@ fn read_in_pieces(data: &[u8], step: usize, semantics: bool) -> Result<(), Error
         let next = v.chunk_header(&head)?;
         if semantics && v.is_meta_complete() && !checked {
             validate::meta(&set)?;
+            common::tree(&set)?;
             checked = true;
         }
         let h = *v.header().unwrap();
@@ -100,7 +101,10 @@ fn read_in_pieces(data: &[u8], step: usize, semantics: bool) -> Result<(), Error
                 source.fill(&v, &mut payload)?;
                 v.payload(&payload)?;
                 if h.chunk_type == ChunkType::Meta {
-                    set.0.entry(h.section).or_default().extend(payload);
+                    set.0
+                        .entry((h.section, h.owner))
+                        .or_default()
+                        .extend(payload);
                 }
             }
             Next::RunTable => {

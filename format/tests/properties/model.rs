@@ -33,19 +33,31 @@ impl Script<'_> {
 
 /// A script of changes, then the properties of images.
 pub fn model(data: &[u8]) {
-    let mut script = Script(data);
-    let mut image = if script.byte() & 1 == 0 {
-        synth::process()
-    } else {
-        synth::compressed()
+    one_image(&changed(data).bytes());
+}
+
+/// One of the sound images, chosen by the first byte, changed as the rest of the script says.
+pub fn changed(script: &[u8]) -> Image {
+    let (first, rest) = script.split_first().unwrap_or((&0, &[]));
+    let mut image = match first % 4 {
+        0 => synth::process(),
+        1 => synth::compressed(),
+        2 => synth::tree(),
+        _ => synth::resources(),
     };
+    change(&mut image, rest);
+    image
+}
+
+/// At most eight changes of a model.
+pub fn change(image: &mut Image, script: &[u8]) {
+    let mut script = Script(script);
     for _ in 0..8 {
         if script.0.is_empty() {
             break;
         }
-        step(&mut image, &mut script);
+        step(image, &mut script);
     }
-    one_image(&image.bytes());
 }
 
 fn step(image: &mut Image, s: &mut Script<'_>) {
@@ -97,6 +109,19 @@ fn step(image: &mut Image, s: &mut Script<'_>) {
                 let n = s.below(section.2.len());
                 if n < section.2.len() {
                     section.2.remove(n);
+                }
+            }
+        }
+        10 if !image.others.is_empty() => {
+            if let Some(other) = s.pick(&mut image.others) {
+                match s.below(8) {
+                    0 => other.0 = s.byte().into(),
+                    1 => other.1 = s.byte().into(),
+                    _ => {
+                        if let Some(r) = s.pick(&mut other.2) {
+                            record_step(r, s);
+                        }
+                    }
                 }
             }
         }

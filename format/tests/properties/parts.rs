@@ -136,7 +136,7 @@ pub fn frame(data: &[u8]) {
     if let Some(raw) = common::decode_frame(data, raw_len) {
         assert_eq!(raw.len() as u64, u64::from(raw_len));
     }
-    if let Some(last) = stored.last_mut().filter(|_| data.len() % 4096 != 0) {
+    if let Some(last) = stored.last_mut().filter(|_| data.len() & 4095 != 0) {
         *last = 1;
         assert!(zstd::check_frame(&stored, len, raw_len).is_err());
     }

@@ -79,6 +79,25 @@ impl Corpus {
         without_pages(name, &mut image);
         self.rule(name, image.bytes());
     }
+    /// `change` breaks the tree of processes.
+    fn tree(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
+        let mut image = super::tree();
+        change(&mut image);
+        without_pages(name, &mut image);
+        self.rule(name, image.bytes());
+    }
+    fn headless(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
+        let mut image = super::headless();
+        change(&mut image);
+        without_pages(name, &mut image);
+        self.rule(name, image.bytes());
+    }
+    fn leaderless(&mut self, name: &'static str, change: impl FnOnce(&mut Image)) {
+        let mut image = super::leaderless();
+        change(&mut image);
+        without_pages(name, &mut image);
+        self.rule(name, image.bytes());
+    }
     fn chunks(&mut self, name: &'static str, change: impl FnOnce(&mut Vec<Chunk>)) {
         let mut chunks = process().chunks();
         change(&mut chunks);
@@ -95,12 +114,30 @@ impl Corpus {
     }
 }
 
+/// The shared anonymous memory of the process becomes a private area of 1 GiB with these flags.
+fn huge_area(image: &mut Image, flags: u64) {
+    let areas = image.section(0x11).iter_mut();
+    let area = areas
+        .filter(|r| r.kind == 2)
+        .find(|r| r.number(5) == 2)
+        .expect("shared memory");
+    for (field, value) in [
+        (1, 0x7f40_0000_0000),
+        (2, 0x7f40_4000_0000),
+        (4, flags),
+        (5, 0),
+        (7, 0),
+    ] {
+        area.set(field, value);
+    }
+}
+
 /// A defect of the metadata is found before the page data, so the image need not have any.
 fn without_pages(name: &str, image: &mut Image) {
-    if !["PAGE", "ORDER", "STATS", "ZSTD"]
-        .iter()
-        .any(|w| name.starts_with(w))
-    {
+    // Of the rules of order, these two are about metadata.
+    let of_processes = name.starts_with("ORDER-6") || name.starts_with("ORDER-7");
+    let needs = |w: &&str| name.starts_with(*w);
+    if of_processes || !["PAGE", "ORDER", "STATS", "ZSTD"].iter().any(needs) {
         image.pages.clear();
         image.stats.clear();
     }
@@ -137,12 +174,14 @@ pub fn bad() -> Vec<Bad> {
     let mut c = Corpus(Vec::new());
     superblocks(&mut c);
     containers(&mut c);
+    trees(&mut c);
     page_data(&mut c);
     compressed_data(&mut c);
     tails(&mut c);
     encodings(&mut c);
     image(&mut c);
     tasks(&mut c);
+    headless(&mut c);
     memory(&mut c);
     resources(&mut c);
     files(&mut c);
@@ -178,7 +217,7 @@ fn containers(c: &mut Corpus) {
     c.chunks("CHUNK-3 decoded length differs from the stored one", |x| {
         x[1].raw_len = Some(8)
     });
-    c.chunks("CHUNK-4 owner in a META chunk", |x| x[1].owner = 1);
+    c.chunks("CHUNK-4 owner in padding", |x| find(x, b"PAD_").owner = 1);
     c.chunks("CHUNK-4 key in a META chunk", |x| x[1].key = 1);
     c.chunks("CHUNK-4 run table checksum in a META chunk", |x| {
         x[1].table_crc = Some(1)
@@ -249,6 +288,94 @@ fn containers(c: &mut Corpus) {
     });
     c.chunks("PAD-2 padding with contents", |x| {
         find(x, b"PAD_").body[0] = 1
+    });
+}
+
+fn trees(c: &mut Corpus) {
+    c.tree("ORDER-6 processes of a section descend", |x| {
+        x.others.swap(0, 6)
+    });
+    c.tree("ORDER-7 another process without the feature", |x| {
+        x.features = 0
+    });
+    c.tree("ORDER-7 pipes of another process", |x| {
+        let pipes = x.section(0x13).clone();
+        x.others.push((1, 0x13, pipes));
+    });
+    c.tree("TREE-1 no kin record", |x| drop(x.other(1, 0x10).pop()));
+    c.tree("TREE-1 a living process without memory", |x| {
+        x.others.retain(|o| (o.0, o.1) != (1, 0x11))
+    });
+    c.tree("TREE-1 a zombie with memory", |x| {
+        let memory = x.section(0x11).clone();
+        x.others.push((3, 0x11, memory));
+    });
+    c.tree("TREE-2 a signal that does not exist", |x| {
+        x.other(1, 0x10)[2].set(1, 65)
+    });
+    c.tree("TREE-2 a status that wait never gives", |x| {
+        x.other(3, 0x10)[1].set(3, 0x137f)
+    });
+    c.tree("TREE-2 a living process with a status", |x| {
+        x.other(1, 0x10)[2].set(3, 1)
+    });
+    c.tree("TREE-3 two processes of one id", |x| {
+        let ended = x.other(3, 0x10);
+        ended[0].id = 1300;
+        ended[0].set(1, 1300);
+        ended[1].id = 1300;
+    });
+    c.tree("TREE-4 a parent that does not exist", |x| {
+        x.other(1, 0x10)[0].set(2, 1)
+    });
+    c.tree("TREE-4 a parent that has ended", |x| {
+        let mut ended = x.others.pop().expect("zombie");
+        for o in x.others.iter_mut().filter(|o| o.0 == 2) {
+            o.0 = 3;
+        }
+        x.other(3, 0x10)[0].set(2, 1302);
+        ended.0 = 2;
+        let at = x.others.iter().position(|o| o.0 == 3).expect("grandchild");
+        x.others.insert(at, ended);
+    });
+    c.tree("TREE-2 a root that is neither one nor none", |x| {
+        x.other(1, 0x10)[2].set(4, 2)
+    });
+    c.tree("TREE-4 a root whose parent is there", |x| {
+        x.other(1, 0x10)[2].set(4, 1)
+    });
+    c.tree("TREE-5 the session of a sister", |x| {
+        let ended = x.other(3, 0x10);
+        ended[0].set(4, 1301);
+        ended[0].set(3, 1301);
+    });
+    c.tree("TREE-6 a group that nobody leads", |x| {
+        x.other(1, 0x10)[0].set(3, 77)
+    });
+    c.leaderless(
+        "TREE-3 a leader that has ended with the id of a process",
+        |x| x.section(0x10).push(super::tree::leader(1300, 1200)),
+    );
+    c.leaderless("TREE-5 orphans of one session with two parents", |x| {
+        x.other(3, 0x10)[0].set(2, 1300);
+        x.other(3, 0x10)[0].set(3, 1299);
+        x.other(3, 0x10)[0].set(4, 1299);
+    });
+    c.leaderless("TREE-6 the group of a leader in another session", |x| {
+        x.record(0x10, 5, 1).set(1, 1299)
+    });
+    c.leaderless("TREE-7 a leader whose group is empty", |x| {
+        x.section(0x10).push(super::tree::leader(1297, 1200))
+    });
+    c.leaderless("TREE-7 a leader with another process", |x| {
+        x.other(1, 0x10).push(super::tree::leader(1296, 1296))
+    });
+    c.tree("FILES-9 an open file of another process", |x| {
+        let file = x.record(0x12, 2, 0).clone();
+        x.other(1, 0x12).insert(1, file);
+    });
+    c.tree("PAGE-9 memory of a process that has ended", |x| {
+        x.pages[2].owner = 4
     });
 }
 
@@ -539,6 +666,25 @@ fn image(c: &mut Corpus) {
     });
 }
 
+/// Main threads that have ended.
+fn headless(c: &mut Corpus) {
+    c.headless(
+        "TASKS-16 a thread that is not the main one has ended",
+        |x| x.record(0x10, 6, 0).id = 1240,
+    );
+    c.headless("TASKS-16 ended by a signal", |x| {
+        x.record(0x10, 6, 0).set(1, 9)
+    });
+    c.headless("TASKS-16 ended twice", |x| {
+        let again = x.record(0x10, 6, 0).clone();
+        x.section(0x10).push(again)
+    });
+    c.headless("TASKS-16 ended with a robust list", |x| {
+        x.record(0x10, 2, 0).set(6, 0x7f00_0000_0000);
+        x.record(0x10, 2, 0).set(7, 24)
+    });
+}
+
 fn tasks(c: &mut Corpus) {
     let process = |x: &mut Image, id, v| x.record(0x10, 1, 0).set(id, v);
     let task = |x: &mut Image, n, id, v| x.record(0x10, 2, n).set(id, v);
@@ -818,9 +964,59 @@ fn resources(c: &mut Corpus) {
         x.record(0x1a, 2, 1).set(2, 20)
     });
     c.resource("EPOLL-3 entry of no descriptor", |x| {
-        x.record(0x1a, 2, 1).set(2, 30)
+        x.record(0x1a, 2, 1).set(2, 99)
     });
     c.resource("EPOLL-4 events", |x| x.record(0x1a, 2, 0).set(3, 1 << 32));
+    c.resource("FILES-10 memory file without its record", |x| {
+        x.section(0x12).retain(|r| r.kind != 4 || r.id != 14)
+    });
+    c.resource("FILES-10 record of a file that is none of memory", |x| {
+        x.record(0x12, 4, 1).id = 6
+    });
+    c.resource("FILES-11 contents of a file that has none", |x| {
+        x.record(0x12, 4, 1).set(1, 6)
+    });
+    c.resource("FILES-11 seals where the contents are not", |x| {
+        x.record(0x12, 4, 1).set(3, 1)
+    });
+    c.resource("FILES-12 name of 250 bytes", |x| {
+        x.record(0x12, 4, 0).put(2, &[b'n'; 250])
+    });
+    c.resource("FILES-12 half a huge page", |x| {
+        x.record(0x12, 4, 0).set(4, 2 << 20)
+    });
+    c.resource("MEMORY-20 mapped object that has a path", |x| {
+        x.record(0x11, 6, 0).set(1, 3)
+    });
+    c.resource("MEMORY-20 mapped object without contents", |x| {
+        x.record(0x11, 6, 0).set(1, 14)
+    });
+    c.resource("MEMORY-21 half a huge page", |x| {
+        x.record(0x11, 2, 2).set(4, 131_072)
+    });
+    c.resource("MEMORY-21 huge pages of two sizes", |x| {
+        huge_area(x, 131_072 | 262_144)
+    });
+    c.resource("MEMORY-21 huge pages that grow", |x| {
+        huge_area(x, 131_072 | 2)
+    });
+    c.resource("MEMORY-22 huge page that is not aligned", |x| {
+        x.record(0x11, 7, 0).set(1, 0x7f00_0060_1000)
+    });
+    c.resource("MEMORY-22 huge page outside of the area", |x| {
+        x.record(0x11, 7, 0).set(2, 0x7f00_00a0_0000)
+    });
+    c.resource("MEMORY-22 huge pages of a file", |x| {
+        let area = x.section(0x11).iter_mut().filter(|r| r.kind == 2);
+        let Some(area) = area.into_iter().find(|r| r.number(1) == 0x7f00_0040_0000) else {
+            unreachable!()
+        };
+        area.set(5, 1);
+        area.set(7, 1);
+    });
+    c.resource("MEMORY-8 mapped object with the id of a file", |x| {
+        x.record(0x11, 6, 0).id = 1
+    });
     c.resource("LOCKS-1 number", |x| x.record(0x1c, 1, 1).id = 4);
     c.resource("LOCKS-1 order of files", |x| x.record(0x1c, 1, 2).set(1, 2));
     c.resource("LOCKS-2 file that does not exist", |x| {
@@ -831,6 +1027,234 @@ fn resources(c: &mut Corpus) {
     });
     c.resource("LOCKS-3 end", |x| x.record(0x1c, 1, 0).set(4, 1 << 63));
     c.resource("LOCKS-3 exclusive", |x| x.record(0x1c, 1, 0).set(3, 2));
+    c.resource("MEMORY-19 policy of no area", |x| {
+        x.record(0x11, 5, 0).id = 99
+    });
+    c.resource("MEMORY-23 key of an area without the record", |x| {
+        x.section(0x11).retain(|r| r.kind != 8)
+    });
+    c.resource("MEMORY-23 key 0", |x| x.record(0x11, 8, 0).set(1, 0xb));
+    c.resource("MEMORY-23 key of execute-only memory", |x| {
+        x.record(0x11, 8, 0).set(2, 2)
+    });
+    c.resource("MEMORY-19 default policy", |x| {
+        x.record(0x11, 5, 0).set(1, 0)
+    });
+    c.resource("TASKS-15 attributes of a thread that does not exist", |x| {
+        x.record(0x10, 4, 0).set(8, 0);
+        x.record(0x10, 4, 0).id = 1233
+    });
+    c.resource("TASKS-15 attributes of one thread twice", |x| {
+        let again = x.record(0x10, 4, 0).clone();
+        x.section(0x10).push(again)
+    });
+    c.resource("TASKS-15 a switch is 2 among attributes", |x| {
+        x.record(0x10, 4, 0).set(2, 2)
+    });
+    c.resource("TASKS-15 least clamp above the most", |x| {
+        x.record(0x10, 4, 0).set(4, 501)
+    });
+    c.resource("TASKS-15 a clamp that is not asked for", |x| {
+        x.record(0x10, 4, 0).set(3, 1)
+    });
+    c.resource("TASKS-15 timer ids of another thread", |x| {
+        x.record(0x10, 4, 0).id = 1236
+    });
+    c.resource("TASKS-15 nodes without a policy", |x| {
+        x.record(0x10, 4, 0).set(6, 0)
+    });
+    c.resource("LANDLOCK-1 number", |x| x.record(0x23, 1, 1).id = 4);
+    c.resource("LANDLOCK-1 level that is left out", |x| {
+        x.record(0x23, 1, 2).set(2, 3)
+    });
+    c.resource("LANDLOCK-1 domain that is left out", |x| {
+        x.record(0x23, 1, 1).set(1, 3)
+    });
+    c.resource("LANDLOCK-1 seventeen levels", |x| {
+        for level in 3..=17 {
+            let mut layer = x.record(0x23, 1, 2).clone();
+            layer.id = level as u32 + 1;
+            layer.set(2, level);
+            let at = x.section(0x23).iter().position(|r| r.kind == 2);
+            x.section(0x23).insert(at.expect("subjects"), layer);
+        }
+    });
+    c.resource("LANDLOCK-2 layer that handles nothing", |x| {
+        x.record(0x23, 1, 2).set(3, 0);
+        x.record(0x23, 1, 2).set(5, 0)
+    });
+    c.resource("LANDLOCK-2 rights of more than 32 bits", |x| {
+        x.record(0x23, 1, 2).set(3, 1 << 32)
+    });
+    c.resource("LANDLOCK-2 quiet without being handled", |x| {
+        x.record(0x23, 1, 2).set(6, 8)
+    });
+    c.resource("LANDLOCK-2 log", |x| x.record(0x23, 1, 2).set(9, 8));
+    c.resource("LANDLOCK-3 thread that does not exist", |x| {
+        x.record(0x23, 2, 1).id = 1241
+    });
+    c.resource("LANDLOCK-3 thread in two domains", |x| {
+        x.record(0x23, 2, 1).id = 1234
+    });
+    c.resource("LANDLOCK-3 domain without layers", |x| {
+        x.record(0x23, 2, 1).set(1, 3)
+    });
+    c.resource("LANDLOCK-3 log_off is 2", |x| {
+        x.record(0x23, 2, 1).set(2, 2)
+    });
+    c.resource("CGROUPS-1 two groups", |x| {
+        let mut again = x.record(0x27, 1, 0).clone();
+        again.id = 2;
+        x.section(0x27).push(again)
+    });
+    for (what, path) in [
+        ("CGROUPS-2 root group", &b"/"[..]),
+        ("CGROUPS-2 path that leads up", b"/a/../b"),
+        ("CGROUPS-2 relative path", b"a"),
+        ("CGROUPS-2 empty part", b"/a//b"),
+    ] {
+        c.resource(what, move |x| x.record(0x27, 1, 0).put(1, path));
+    }
+    c.resource("PROC-1 record of another file", |x| {
+        x.record(0x25, 1, 0).set(1, 18)
+    });
+    c.resource("PROC-2 path elsewhere", |x| {
+        x.record(0x25, 1, 0).put(2, b"/etc/1234")
+    });
+    c.resource("PROC-2 path of another process", |x| {
+        x.record(0x25, 1, 0).put(2, b"/proc/1/stat")
+    });
+    c.resource("PROC-2 path that leads out", |x| {
+        x.record(0x25, 1, 0).put(2, b"/proc/1234/../1/stat")
+    });
+    c.resource("PROC-2 process that does not exist", |x| {
+        x.record(0x25, 1, 0).put(2, b"/proc/1233/stat");
+        x.record(0x25, 1, 0).set(3, 1233)
+    });
+    c.resource("PIDFD-1 record of another file", |x| {
+        x.record(0x20, 1, 0).set(1, 18)
+    });
+    c.resource("PIDFD-2 process that does not exist", |x| {
+        x.record(0x20, 1, 0).set(2, 1233)
+    });
+    c.resource("PIDFD-2 thread of a process", |x| {
+        x.record(0x20, 1, 0).set(2, 1240)
+    });
+    c.resource("PIDFD-2 a switch is 2", |x| x.record(0x20, 1, 0).set(3, 2));
+    c.resource("INOTIFY-1 instance of no file", |x| {
+        x.record(0x1e, 1, 0).set(1, 3)
+    });
+    c.resource("INOTIFY-2 number of a place", |x| {
+        x.record(0x1e, 2, 1).id = 7
+    });
+    c.resource("INOTIFY-2 too many events", |x| {
+        x.record(0x1e, 1, 0).set(3, 3)
+    });
+    c.resource("INOTIFY-2 place of the other instance", |x| {
+        x.record(0x1e, 2, 0).set(1, 18)
+    });
+    c.resource("INOTIFY-3 order of places", |x| {
+        x.record(0x1e, 2, 1).set(2, 1)
+    });
+    c.resource("INOTIFY-3 next watch", |x| {
+        x.record(0x1e, 1, 1).set(4, 1 << 31)
+    });
+    c.resource("INOTIFY-4 relative path", |x| {
+        x.record(0x1e, 2, 0).put(4, b"etc")
+    });
+    c.resource("INOTIFY-4 path and open file", |x| {
+        x.record(0x1e, 2, 0).set(5, 6)
+    });
+    c.resource("INOTIFY-4 open file that does not exist", |x| {
+        x.record(0x1e, 2, 1).set(5, 99)
+    });
+    c.resource("INOTIFY-5 event of no watch descriptor", |x| {
+        x.record(0x1e, 3, 0).set(2, 0)
+    });
+    c.resource("INOTIFY-5 overflow of a watch", |x| {
+        x.record(0x1e, 3, 3).set(2, 1)
+    });
+    c.resource("INOTIFY-5 name with a slash", |x| {
+        x.record(0x1e, 3, 0).put(5, b"a/b")
+    });
+    c.resource("INOTIFY-5 cookie", |x| x.record(0x1e, 3, 0).set(4, 1 << 32));
+    c.resource("OWNERS-1 number", |x| x.record(0x21, 1, 1).id = 4);
+    c.resource("OWNERS-1 two for a file", |x| {
+        x.record(0x21, 1, 1).set(1, 3)
+    });
+    c.resource("OWNERS-1 file that does not exist", |x| {
+        x.record(0x21, 1, 3).set(1, 99)
+    });
+    c.resource("OWNERS-2 process outside", |x| {
+        x.record(0x21, 1, 0).set(3, 1)
+    });
+    c.resource("OWNERS-2 thread outside", |x| {
+        x.record(0x21, 1, 1).set(3, 77)
+    });
+    c.resource("OWNERS-2 group outside", |x| {
+        x.record(0x21, 1, 2).set(3, 1240)
+    });
+    c.resource("OWNERS-3 signal", |x| x.record(0x21, 1, 1).set(4, 65));
+    c.resource("OWNERS-3 enabled", |x| x.record(0x21, 1, 1).set(5, 2));
+    c.resource("OWNERS-3 user", |x| {
+        x.record(0x21, 1, 1).set(6, u32::MAX.into())
+    });
+    c.resource("URING-1 ring of another file", |x| {
+        let r = x.record(0x24, 1, 1);
+        r.id = 12;
+        r.set(1, 12);
+    });
+    c.resource("URING-2 entries that are no power of two", |x| {
+        x.record(0x24, 1, 0).set(2, 6)
+    });
+    c.resource("URING-2 fewer completions than submissions", |x| {
+        x.record(0x24, 1, 0).set(3, 4)
+    });
+    c.resource("URING-2 too many entries", |x| {
+        x.record(0x24, 1, 0).set(3, 1 << 17)
+    });
+    c.resource("URING-3 position", |x| x.record(0x24, 1, 0).set(5, 1 << 32));
+    c.resource("URING-4 submitter that does not exist", |x| {
+        x.record(0x24, 1, 1).set(7, 77)
+    });
+    c.resource("URING-4 submitter of a ring for all", |x| {
+        x.record(0x24, 1, 0).set(7, 1240)
+    });
+    c.resource("URING-4 single issuer without submitter", |x| {
+        x.record(0x24, 1, 1).set(7, 0)
+    });
+    c.resource("URING-5 index", |x| x.record(0x24, 2, 2).set(2, 16));
+    c.resource("URING-5 index twice", |x| x.record(0x24, 2, 2).set(2, 0));
+    c.resource("URING-5 thread that does not exist", |x| {
+        x.record(0x24, 2, 0).set(1, 77)
+    });
+    c.resource("URING-5 number", |x| x.record(0x24, 2, 2).id = 4);
+    c.resource("URING-6 open file of another kind", |x| {
+        x.record(0x24, 2, 0).set(3, 7)
+    });
+    c.resource("URING-7 area of no ring", |x| {
+        x.record(0x11, 2, 13).set(7, 3)
+    });
+    c.resource("URING-7 offset", |x| x.record(0x11, 2, 10).set(6, 0x1000));
+    c.resource("URING-8 ring twice", |x| {
+        let mut again = x.record(0x24, 3, 0).clone();
+        again.id = 2;
+        x.section(0x24).push(again)
+    });
+    c.resource("URING-8 number", |x| x.record(0x24, 3, 0).id = 2);
+    c.resource("URING-8 file that is no ring", |x| {
+        x.record(0x24, 3, 0).set(1, 7)
+    });
+    c.resource("URING-8 descriptor that does not exist", |x| {
+        x.record(0x24, 3, 0).set(2, 99)
+    });
+    c.resource("URING-8 switch", |x| x.record(0x24, 3, 0).set(3, 2));
+    c.resource("URING-8 thread that does not exist", |x| {
+        x.record(0x24, 3, 0).set(4, 77)
+    });
+    c.resource("MEMORY-6 ring that is not shared", |x| {
+        x.record(0x11, 2, 10).set(4, 0)
+    });
     c.resource("TIMERS-1 which", |x| {
         let r = x.record(0x1b, 1, 0);
         r.id = 4;
@@ -844,6 +1268,12 @@ fn resources(c: &mut Corpus) {
     c.resource("TIMERS-4 signal", |x| x.record(0x1b, 2, 0).set(4, 65));
     c.resource("TIMERS-4 thread that does not exist", |x| {
         x.record(0x1b, 2, 1).set(6, 77)
+    });
+    c.resource("TIMERS-5 CPU time of another process", |x| {
+        x.record(0x1b, 2, 0).set(2, u64::from(!77_u32 << 3 | 2))
+    });
+    c.resource("TIMERS-5 CPU time of a thread that does not exist", |x| {
+        x.record(0x1b, 2, 0).set(2, u64::from(!77_u32 << 3 | 6))
     });
     c.resource("TIMERS-4 thread for nothing", |x| {
         x.record(0x1b, 2, 2).set(6, 1240)
@@ -931,7 +1361,7 @@ fn unsupported(c: &mut Corpus) {
     let mut block =
         |name, at, bytes: &[u8]| c.other(name, Expect::Unsupported, with_block(at, bytes));
     block("unsupported major version", 12, &[2]);
-    block("unsupported incompatible feature", 24, &[4]);
+    block("unsupported incompatible feature", 24, &[8]);
     block("unsupported machine", 28, &[183]);
     block("unsupported page size", 32, &[16]);
     block("unsupported superblock flag", 112, &[2]);
@@ -984,16 +1414,13 @@ fn unsupported(c: &mut Corpus) {
         x.record(0x10, 2, 1).set(12, 5)
     });
     model("unsupported kind of area", &|x| {
-        x.record(0x11, 2, 6).set(5, 4)
+        x.record(0x11, 2, 6).set(5, 99)
     });
     model("unsupported flag of an area", &|x| {
-        x.record(0x11, 2, 6).set(4, 131_072)
-    });
-    model("unsupported protection key", &|x| {
-        x.record(0x11, 2, 6).set(9, 1)
+        x.record(0x11, 2, 6).set(4, 524_288)
     });
     model("unsupported kind of open file", &|x| {
-        x.record(0x12, 2, 2).set(1, 8)
+        x.record(0x12, 2, 2).set(1, 9)
     });
     model("unsupported flag of an open file", &|x| {
         x.record(0x12, 2, 2).set(3, 0o20_000)
@@ -1010,6 +1437,25 @@ fn unsupported(c: &mut Corpus) {
     model("unsupported capability", &|x| {
         x.record(0x15, 1, 0).set(13, 1 << 41)
     });
+    let resource = |name, change: &dyn Fn(&mut Image)| {
+        let mut image = super::resources();
+        change(&mut image);
+        without_pages(name, &mut image);
+        (name, image.bytes())
+    };
+    for (name, bytes) in [
+        resource("unsupported seal of a memory file", &|x| {
+            x.record(0x12, 4, 0).set(3, 64)
+        }),
+        resource("unsupported flag of a ring", &|x| {
+            x.record(0x24, 1, 0).set(4, 2)
+        }),
+        resource("unsupported huge pages of a memory file", &|x| {
+            x.record(0x12, 4, 0).set(4, 4096)
+        }),
+    ] {
+        c.other(name, Expect::Unsupported, bytes);
+    }
 }
 
 fn over_limit(c: &mut Corpus) {

@@ -16,10 +16,12 @@
 mod bad;
 mod process;
 mod resources;
+mod tree;
 mod zstd;
 pub use bad::{bad, Bad, Expect};
-pub use process::{compressed, process};
+pub use process::{compressed, headless, process};
 pub use resources::resources;
+pub use tree::{leaderless, roots, tree};
 pub use zstd::{frame, Frame};
 
 /// CRC-32 of each byte, bit by bit from the polynomial.
@@ -133,6 +135,11 @@ impl Rec {
     pub fn set(&mut self, id: usize, value: u64) {
         self.fields[id - 1].payload = value.to_le_bytes().to_vec();
     }
+    /// The number in field `id`.
+    pub fn number(&self, id: usize) -> u64 {
+        let payload = &self.fields[id - 1].payload;
+        u64::from_le_bytes(payload[..].try_into().expect("a number"))
+    }
     /// Replaces the bytes of field `id`.
     pub fn put(&mut self, id: usize, value: &[u8]) {
         self.fields[id - 1].payload = value.to_vec();
@@ -162,6 +169,8 @@ pub struct Image {
     /// First byte of the uuid, the others follow.
     pub uuid: u8,
     pub sections: Vec<(u16, bool, Vec<Rec>)>,
+    /// Records of other processes: number of the process, section.
+    pub others: Vec<(u32, u16, Vec<Rec>)>,
     pub pages: Vec<Pages>,
     pub stats: Vec<Rec>,
     /// Largest payload of a META chunk, to get several.
@@ -169,6 +178,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// The records of a section of another process.
+    pub fn other(&mut self, process: u32, id: u16) -> &mut Vec<Rec> {
+        let found = self.others.iter_mut().find(|o| (o.0, o.1) == (process, id));
+        &mut found.expect("section of a process").2
+    }
     /// The records of a section.
     pub fn section(&mut self, id: u16) -> &mut Vec<Rec> {
         &mut self
@@ -191,7 +205,10 @@ impl Image {
     pub fn chunks(&self) -> Vec<Chunk> {
         let mut out = Vec::new();
         for (id, critical, records) in &self.sections {
-            meta(*id, *critical, records, self.chunk_max, &mut out);
+            meta(0, *id, *critical, records, self.chunk_max, &mut out);
+            for (process, _, records) in self.others.iter().filter(|o| o.1 == *id) {
+                meta(*process, *id, *critical, records, self.chunk_max, &mut out);
+            }
         }
         let end: usize = 4096 + out.iter().map(|c| c.len()).sum::<usize>();
         if !self.pages.is_empty() && end % 4096 != 0 {
@@ -227,7 +244,7 @@ impl Image {
             out.push(c);
         }
         if !self.stats.is_empty() {
-            meta(0x0100, false, &self.stats, self.chunk_max, &mut out);
+            meta(0, 0x0100, false, &self.stats, self.chunk_max, &mut out);
         }
         out
     }
@@ -248,7 +265,7 @@ impl Image {
     }
 }
 
-fn meta(id: u16, critical: bool, records: &[Rec], max: usize, out: &mut Vec<Chunk>) {
+fn meta(process: u32, id: u16, critical: bool, records: &[Rec], max: usize, out: &mut Vec<Chunk>) {
     let mut pieces: Vec<(Vec<u8>, u32)> = Vec::new();
     for r in records {
         let bytes = r.bytes();
@@ -263,6 +280,7 @@ fn meta(id: u16, critical: bool, records: &[Rec], max: usize, out: &mut Vec<Chun
     for (seq, (piece, n)) in pieces.into_iter().enumerate() {
         let mut c = Chunk::new(b"META", piece);
         (c.section, c.items, c.flags, c.seq) = (id, n, u16::from(critical), seq as u32);
+        c.owner = process;
         out.push(c);
     }
 }

@@ -424,6 +424,7 @@ pub fn process() -> Image {
             (0x15, true, creds()),
             (0x16, true, limits()),
         ],
+        others: Vec::new(),
         pages: vec![
             Pages {
                 section: 0x11,
@@ -486,5 +487,20 @@ pub fn compressed() -> Image {
     image.stats[0].set(2, 9);
     image.stats[0].set(4, 9 * 4096);
     image.stats[2].set(1, 5);
+    image
+}
+
+/// The same process without its main thread, which has ended with 7.
+pub fn headless() -> Image {
+    let mut image = process();
+    image.uuid = 0x26;
+    let main = image.record(0x10, 2, 0);
+    for field in [5, 6, 7, 11, 12, 13, 14] {
+        main.set(field, 0);
+    }
+    let mut regs = [0; 27];
+    (regs[15], regs[17], regs[18], regs[20]) = (u64::MAX, 0x33, 0x202, 0x2b);
+    main.fields[2].payload = regs.iter().flat_map(|r: &u64| r.to_le_bytes()).collect();
+    image.section(0x10).push(rec(6, 1234, vec![u(0x700, HEX)]));
     image
 }

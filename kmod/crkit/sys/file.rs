@@ -165,6 +165,33 @@ impl FileRef {
         if n as usize == bytes.len() { Ok(()) } else { Err(ENOSPC) }
     }
 
+    /// Reads the file from its beginning to its end.
+    ///
+    /// # Errors
+    /// `EFBIG` for more than `most` bytes, or what the file system says.
+    pub fn read_all(&self, most: usize) -> Result<KVVec<u8>> {
+        let mut text = KVVec::new();
+        let (mut have, mut pos) = (0usize, 0i64);
+        loop {
+            if have == text.len() {
+                if have >= most {
+                    return Err(EFBIG);
+                }
+                text.resize(have.saturating_mul(2).max(4096), 0, GFP_KERNEL)?;
+            }
+            let rest = text.get_mut(have..).ok_or(EINVAL)?;
+            // SAFETY: live file open for reading; valid slice. kernel_read advances `pos`.
+            let n = unsafe { b::kernel_read(self.as_ptr(), rest.as_mut_ptr().cast(), rest.len(), &mut pos) };
+            match usize::try_from(n) {
+                Ok(0) => break,
+                Ok(n) => have = have.saturating_add(n),
+                Err(_) => return Err(Error::from_errno(n as i32)),
+            }
+        }
+        text.truncate(have);
+        Ok(text)
+    }
+
     /// Installs the file at the lowest free descriptor of the current task.
     pub fn install(self, cloexec: bool) -> Result<u32> {
         // SAFETY: allocates in the current task's table.

@@ -8,7 +8,7 @@ use crate::{
     bindings as b,
     sys::{
         file::{path_result, FileRef},
-        mm::PageBatch,
+        mm::{self, MmRef, PageBatch, PAGE_SIZE},
     },
 };
 use kernel::prelude::*;
@@ -37,6 +37,22 @@ impl FileRef {
         // SAFETY: live file, valid out pointer.
         unsafe { b::crs_file_facts(self.as_ptr(), &mut facts) };
         facts
+    }
+
+    /// What a memory file has that others have not.
+    pub fn memory_file(&self) -> b::crs_memory_file {
+        let mut out = b::crs_memory_file::default();
+        // SAFETY: live file, valid out pointer.
+        unsafe { b::crs_memory_file(self.as_ptr(), &mut out) };
+        out
+    }
+
+    /// Number of the first page from `index` up to `last` that the page cache has, or has swapped out: for files that are
+    /// nowhere else.
+    pub fn next_page(&self, index: u64, last: u64) -> Option<u64> {
+        let mut at = usize::try_from(index).ok()?;
+        // SAFETY: live file with a page cache; the shim takes the lock it needs.
+        (unsafe { b::crs_shmem_next(self.as_ptr(), &mut at, last as usize) } != 0).then_some(at as u64)
     }
 
     /// The path that the user knows the file by, as the current task sees it. Deleted files end in
@@ -78,6 +94,23 @@ impl FileRef {
     }
 }
 
+/// Takes references to `n` pages from byte `start` on of a file of huge pages (of `huge` bytes), making them as needed.
+///
+/// Nobody can write such a file, so a piece of it is mapped into the current task for a moment, wherever there is room.
+///
+/// # Errors
+/// `EFAULT` or `ENOMEM` when there are not enough huge pages, and those of `mmap(2)`.
+pub fn take_huge(file: &FileRef, start: u64, n: u32, huge: u64, batch: &mut PageBatch) -> Result {
+    let end = u64::from(n).saturating_mul(PAGE_SIZE).saturating_add(start).checked_next_multiple_of(huge).ok_or(EFBIG)?;
+    let first = start.checked_rem(huge).and_then(|rest| start.checked_sub(rest)).ok_or(EINVAL)?;
+    let len = end.saturating_sub(first);
+    let at = mm::map_shared(file, len, first)?;
+    let address = at.saturating_add(start.saturating_sub(first));
+    let taken = MmRef::current().and_then(|m| m.take_pages(address, n, true, batch));
+    mm::unmap(at, len)?;
+    taken
+}
+
 /// An object of shared memory (shmem) that is only reached through mappings.
 ///
 /// # Invariants
@@ -108,9 +141,7 @@ impl SharedAnon {
 
     /// Number of the first page from `index` up to `last` that the object has, resident or swapped out.
     pub fn next_page(&self, index: u64, last: u64) -> Option<u64> {
-        let mut at = usize::try_from(index).ok()?;
-        // SAFETY: live file with a page cache; the shim takes the lock it needs.
-        (unsafe { b::crs_shmem_next(self.0.as_ptr(), &mut at, last as usize) } != 0).then_some(at as u64)
+        self.0.next_page(index, last)
     }
 
     /// Takes a reference to page `index`, reading it from swap or making it (zero) as needed.

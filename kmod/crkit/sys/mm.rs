@@ -170,6 +170,18 @@ impl LockedMm<'_> {
         };
         (r, next as u64)
     }
+
+    /// Is `addr` in a transparent huge page of anonymous memory?
+    pub fn is_huge(&self, addr: u64) -> bool {
+        // SAFETY: as in `resident`.
+        unsafe { b::crs_walk_huge(self.mm.ptr, addr as usize) != 0 }
+    }
+}
+
+/// Lets faults of the current task make transparent huge pages, or not: `PR_SET_THP_DISABLE`, which must be set anew at the end.
+pub fn allow_huge(allow: bool) {
+    // SAFETY: acts on the current task's own address space; a user task has one.
+    unsafe { b::crs_thp_disable(i32::from(!allow)) }
 }
 
 /// A VMA under the mmap lock.
@@ -177,6 +189,24 @@ impl LockedMm<'_> {
 pub struct VmaRef<'l> {
     ptr: *mut b::vm_area_struct,
     _life: PhantomData<&'l ()>,
+}
+
+/// A NUMA policy.
+pub struct Policy {
+    /// Mode with its flags.
+    pub mode: u32,
+    /// Nodes: bit n of the bytes is node n.
+    pub nodes: [u8; 128],
+    /// Home node, -1 none.
+    pub home: i32,
+}
+
+impl Policy {
+    /// The bytes of the nodes up to the last that is not zero.
+    pub fn nodes(&self) -> &[u8] {
+        let used = self.nodes.iter().rposition(|n| *n != 0).map_or(0, |last| last.saturating_add(1));
+        self.nodes.get(..used).unwrap_or(&[])
+    }
 }
 
 impl VmaRef<'_> {
@@ -213,10 +243,18 @@ impl VmaRef<'_> {
         // SAFETY: as in `start`.
         unsafe { (*self.ptr).vm_ops.is_null() }
     }
-    /// Does it have a NUMA policy of its own (`mbind(2)`)?
-    pub fn has_policy(&self) -> bool {
+    /// Bytes of its huge pages of hugetlbfs, 0 if it has none.
+    pub fn huge(&self) -> u64 {
         // SAFETY: as in `start`.
-        unsafe { b::crs_vma_has_policy(self.ptr) != 0 }
+        unsafe { b::crs_vma_huge(self.ptr) as u64 }
+    }
+    /// Its own NUMA policy (`mbind(2)`), if it is private memory and has one.
+    pub fn policy(&self) -> Option<Policy> {
+        let mut p = Policy { mode: 0, nodes: [0; 128], home: -1 };
+        // SAFETY: as in `start`; valid out pointers, and `nodes` is as long as it says.
+        let mode = unsafe { b::crs_vma_policy(self.ptr, p.nodes.as_mut_ptr().cast(), 128, &mut p.home) };
+        p.mode = mode.unsigned_abs();
+        (p.mode != 0).then_some(p)
     }
     /// Calls `f` with the name of a special mapping (`[vdso]`, `[vvar]`), if it is one.
     pub fn special_name<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
@@ -266,7 +304,7 @@ impl PageBatch {
     pub fn as_ptr(&self) -> *mut *mut b::page {
         self.pages.as_ptr().cast_mut()
     }
-    /// Adds a page whose reference moves into the batch.
+    /// Adds a page whose reference moves into the batch, or is given back if there is no room.
     ///
     /// # Safety
     /// `page` is live and the caller gives one reference away.
@@ -329,6 +367,14 @@ impl PageBatch {
             Some(r)
         }
     }
+    /// Has page `i` the same bytes as page `j` of another batch?
+    pub fn is_alike(&self, i: usize, other: &Self, j: usize) -> bool {
+        self.with_page(i, |a| other.with_page(j, |b| a == b)).flatten().unwrap_or(false)
+    }
+    /// Copies page `i` to page `j` of another batch; `None` if one of them is not there.
+    pub fn copy_page(&self, i: usize, other: &Self, j: usize) -> Option<()> {
+        self.with_page(i, |a| other.with_page(j, |b| b.copy_from_slice(a))).flatten()
+    }
     /// Is page `i` full of zeroes?
     pub fn is_zero(&self, i: usize) -> bool {
         self.with_page(i, |p| {
@@ -367,6 +413,50 @@ pub fn map_fixed(file: Option<&FileRef>, start: u64, len: u64, prot: u32, flags:
     }
     let e = r as isize;
     if (-4095..0).contains(&e) { Err(Error::from_errno(e as i32)) } else { Err(ENOMEM) }
+}
+
+/// Maps a part of `file` into the current task for reading and writing, shared, wherever there is room.
+///
+/// # Errors
+/// Those of `mmap(2)`.
+pub fn map_shared(file: &FileRef, len: u64, offset: u64) -> Result<u64> {
+    let (prot, flags) = (b::PROT_READ | b::PROT_WRITE, b::MAP_SHARED | b::MAP_NORESERVE);
+    // SAFETY: vm_mmap checks all numbers; it acts on the current task's own address space.
+    let r = unsafe { b::vm_mmap(file.as_ptr(), 0, len as usize, prot as usize, flags as usize, offset as usize) };
+    if (r as isize) < 0 { Err(Error::from_errno(r as i32)) } else { Ok(r as u64) }
+}
+
+/// [`map_fixed`] for a file whose driver chooses the place itself and takes none from others (`io_uring`). The current
+/// task must have no other threads.
+///
+/// The kernel takes the highest gap below `mmap_base`, or in the old layout the lowest above `mmap_legacy_base`; with
+/// those at the ends of the free range that is the range itself.
+///
+/// # Errors
+/// `EEXIST` when the range is not free, and those of `mmap(2)`.
+pub fn map_chosen(file: &FileRef, start: u64, len: u64, prot: u32, flags: u32, offset: u64) -> Result {
+    let end = start.checked_add(len).ok_or(EOVERFLOW)?;
+    let mm = MmRef::current()?.as_ptr();
+    // SAFETY: current's own mm. Both words are only read when a place is chosen, by this thread, for there is no other;
+    // they are put back at once. vm_mmap checks all numbers.
+    let r = unsafe {
+        let fields = &mut (*mm).__bindgen_anon_1;
+        let before = (fields.mmap_base, fields.mmap_legacy_base);
+        (fields.mmap_base, fields.mmap_legacy_base) = (end as usize, start as usize);
+        let r = b::vm_mmap(file.as_ptr(), 0, len as usize, prot as usize, flags as usize, offset as usize);
+        let fields = &mut (*mm).__bindgen_anon_1;
+        (fields.mmap_base, fields.mmap_legacy_base) = before;
+        r
+    };
+    let e = r as isize;
+    if (-4095..0).contains(&e) {
+        return Err(Error::from_errno(e as i32));
+    }
+    if r as u64 != start {
+        unmap(r as u64, len)?;
+        return Err(EEXIST);
+    }
+    Ok(())
 }
 
 /// Unmaps a range of the current task.

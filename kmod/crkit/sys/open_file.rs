@@ -11,6 +11,8 @@ use kernel::{error::to_result, prelude::*};
 
 /// What an open file is, without asking its file system.
 pub type OpenFile = b::crs_open_file;
+/// Whom an open file signals; ids are those of the caller's pid namespace, 0 with `alive` for one outside of it.
+pub type Owner = b::crs_owner;
 
 /// `lseek(2)`: from the start.
 pub const SEEK_SET: u32 = 0;
@@ -48,10 +50,17 @@ impl FileRef {
         unsafe { b::crs_file_locks(self.as_ptr(), t.fields().files) as u32 }
     }
 
-    /// Was `F_SETOWN` or `F_SETSIG` used?
-    pub fn has_signal_owner(&self) -> bool {
+    /// What `F_SETOWN` and `F_SETSIG` have left; `None` if neither was used.
+    pub fn owner(&self) -> Option<Owner> {
+        let mut out = Owner::default();
+        // SAFETY: live file, valid out pointer.
+        (unsafe { b::crs_file_owner(self.as_ptr(), &mut out) } != 0).then_some(out)
+    }
+
+    /// Does anybody watch its inode (dnotify, inotify, fanotify, audit)?
+    pub fn is_watched(&self) -> bool {
         // SAFETY: live file.
-        unsafe { b::crs_file_has_owner(self.as_ptr()) != 0 }
+        unsafe { b::crs_inode_watched(self.as_ptr()) != 0 }
     }
 
     /// Address of its `file_operations`: what kind of file it is to the kernel. Only to be compared.
@@ -133,11 +142,7 @@ impl PageBatch {
                 return Err(ENOMEM);
             }
             // SAFETY: a fresh page whose one reference is ours to give away.
-            if let Err(e) = unsafe { self.push(page) } {
-                // SAFETY: not taken, still ours.
-                unsafe { b::crs_put_page(page) };
-                return Err(e);
-            }
+            unsafe { self.push(page)? };
         }
         Ok(())
     }

@@ -35,15 +35,13 @@ impl Drop for PathRef {
 }
 
 impl PathRef {
-    /// Where `file` was opened.
+    /// Where `file` was opened, as the user knows it.
     pub fn of(file: &FileRef) -> Self {
-        // SAFETY: an open file keeps its path alive; path_get takes the references for the copy.
-        unsafe {
-            let path = (*file.as_ptr()).__bindgen_anon_1.f_path;
-            b::path_get(&path);
-            // INVARIANT: references just taken.
-            Self(path)
-        }
+        let mut path = b::path::default();
+        // SAFETY: live file, valid out pointer; the shim takes the references.
+        unsafe { b::crs_file_path(file.as_ptr(), &mut path) };
+        // INVARIANT: references just taken.
+        Self(path)
     }
 
     /// Resolves an absolute path like the current task would. `follow`: also a symbolic link at the end.
@@ -78,6 +76,12 @@ impl PathRef {
         Ok(out)
     }
 
+    /// A number that is unique to the object while it is referenced; that of an open file of it. Never for an image.
+    pub fn inode_key(&self) -> usize {
+        // SAFETY: live path; the address is only compared.
+        unsafe { b::crs_path_inode(&self.0) as usize }
+    }
+
     /// Do both lead to the same object, possibly through different mounts?
     pub fn is_same_object(&self, other: &PathRef) -> bool {
         // SAFETY: live paths; the pointers are only compared.
@@ -93,6 +97,12 @@ impl PathRef {
     pub fn is_unlinked(&self) -> bool {
         // SAFETY: live path.
         unsafe { b::crs_path_unlinked(&self.0) != 0 }
+    }
+
+    /// Is it on a mount that programs cannot be run from?
+    pub fn is_noexec(&self) -> bool {
+        // SAFETY: live path.
+        unsafe { b::crs_path_noexec(&self.0) != 0 }
     }
 
     /// `s_magic` of its file system.
@@ -160,6 +170,11 @@ impl PathText {
     /// The text.
     pub fn as_cstr(&self) -> Result<&CStr> {
         CStr::from_bytes_with_nul(&self.0).map_err(|_| EINVAL)
+    }
+
+    /// The bytes without the NUL.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.split_last().map_or(&[], |(_, text)| text)
     }
 
     /// The bytes with the NUL, to be copied to user memory.

@@ -54,6 +54,26 @@ impl TaskRef<'_> {
         unsafe { b::crs_tgid_vnr(self.as_ptr()) as u32 }
     }
 
+    /// Process group in the caller's pid namespace, 0 if outside.
+    pub fn pgrp_vnr(&self) -> u32 {
+        // SAFETY: live.
+        unsafe { b::crs_pgrp_vnr(self.as_ptr()) as u32 }
+    }
+
+    /// Real and effective user id, as the caller's user namespace sees them.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has exited.
+    pub fn user_ids(&self) -> Result<(u32, u32)> {
+        // SAFETY: live; a returned reference is ours.
+        let cred = NonNull::new(unsafe { b::crs_task_cred_get(self.as_ptr()) }.cast_mut()).ok_or(ESRCH)?;
+        // SAFETY: live by our reference; credentials in use do not change.
+        let ids = unsafe { (b::crs_from_kuid(cred.as_ref().uid), b::crs_from_kuid(cred.as_ref().euid)) };
+        // SAFETY: the reference is ours.
+        unsafe { b::crs_put_cred(cred.as_ptr()) };
+        Ok(ids)
+    }
+
     /// `comm`, without the terminating zeroes.
     pub fn comm(&self) -> [u8; 16] {
         let mut c = [0u8; 16];

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What files of anonymous inodes have in common: their flags, and the text of their `fdinfo`.
 
-use crate::files::flag::{O_ACCMODE, O_APPEND, O_CLOEXEC, O_NOATIME, O_NONBLOCK};
+use crate::files::flag::{
+    O_ACCMODE, O_APPEND, O_CLOEXEC, O_DIRECTORY, O_LARGEFILE, O_NOATIME, O_NOFOLLOW, O_NONBLOCK,
+};
 
 /// Flags of an open file that `fcntl(F_SETFL)` or its making can have given it, without the access mode.
 const SETTABLE: u32 = O_APPEND | O_NONBLOCK | O_NOATIME;
 
+/// What `open` leaves with those that have a path.
+const OPENED: u32 = O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW;
+
 /// Flags that such a file cannot have.
 pub fn unknown_flags(flags: u32) -> u32 {
-    flags & !(SETTABLE | O_ACCMODE | O_CLOEXEC)
+    flags & !(SETTABLE | OPENED | O_ACCMODE | O_CLOEXEC)
 }
 
 /// The value of the line `name:` in an `fdinfo`, without blanks around it.
@@ -61,10 +66,6 @@ mod tests {
     #[test]
     fn flags_are_those_of_fcntl() {
         assert_eq!(unknown_flags(O_NONBLOCK | 2 | O_APPEND | O_CLOEXEC), 0);
-        assert_ne!(
-            unknown_flags(0o20000),
-            0,
-            "O_ASYNC is an obstacle elsewhere"
-        );
+        assert_ne!(unknown_flags(0o20000), 0, "O_ASYNC is what owners keep");
     }
 }

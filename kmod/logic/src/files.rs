@@ -4,7 +4,9 @@
 //! The module `files` gathers [`Facts`] about every open file of the frozen process; [`classify`] and
 //! [`fate`] judge them. The restart asks [`reopen_flags`], [`judge`] and [`placement`].
 
-use cr_format::sections::{FILE_DEVICE, FILE_DIRECTORY, FILE_PATH, FILE_REGULAR};
+use cr_format::sections::{
+    FILE_DELETED, FILE_DEVICE, FILE_DIRECTORY, FILE_MEMFD, FILE_PATH, FILE_REGULAR,
+};
 
 /// Open flags as `F_GETFL` shows them (x86-64).
 pub mod flag {
@@ -52,8 +54,8 @@ mod magic {
     pub(super) const NSFS: u64 = 0x6e73_6673;
     pub(super) const MQUEUE: u64 = 0x1980_0202;
     pub(super) const HUGETLB: u64 = 0x9584_58f6;
-    pub(super) const DMA_BUF: u64 = 0x444d_4142;
     pub(super) const TMPFS: u64 = 0x0102_1994;
+    pub(super) const DMA_BUF: u64 = 0x444d_4142;
     pub(super) const DEVPTS: u64 = 0x1cd1;
     /// debugfs, tracefs, securityfs, selinuxfs, smackfs, configfs, pstore, efivarfs, binfmt_misc, bpf, apparmorfs,
     /// resctrl, binderfs, functionfs, xenfs, openpromfs: their open files can carry state of their own.
@@ -122,8 +124,10 @@ pub struct Trouble {
 pub enum Class {
     /// Opened again by its path; a `FILE_*` kind.
     ByPath(u64),
-    /// Removed file: its contents go into the image.
-    Deleted,
+    /// Without a name (removed, or a memory file): its contents go into the image; a `FILE_*` kind.
+    Contents(u64),
+    /// Its name has been removed, but it has others, which are not known.
+    Renamed(Trouble),
     /// Pipe or FIFO.
     Pipe,
     /// Socket.
@@ -196,16 +200,13 @@ fn classify_path(f: &Facts<'_>) -> Class {
 fn by_magic(f: &Facts<'_>) -> Option<Class> {
     Some(match f.magic {
         magic::PROC if f.fs_root => return None,
-        magic::PROC => {
-            special("files of /proc show the state of this moment; an open one cannot be kept")
-        }
+        magic::PROC => special("files of /proc are not checkpointed"),
         magic::SECRETMEM => special("secret memory cannot be read by the kernel"),
         magic::PIDFS => special("pidfds are not checkpointed"),
         magic::NSFS => special("descriptors of namespaces are not checkpointed"),
         magic::MQUEUE if f.is(S_IFREG) => {
             special("POSIX message queues (mqueue) are not checkpointed")
         }
-        magic::HUGETLB if f.is(S_IFREG) => special("files of huge pages are not checkpointed"),
         magic::DMA_BUF => special("buffers of devices are not checkpointed"),
         m if magic::STATEFUL.contains(&m) && f.is(S_IFREG) => {
             special("open files of this kernel file system can carry state of their own")
@@ -223,19 +224,25 @@ fn classify_regular(f: &Facts<'_>) -> Class {
         });
     }
     if f.internal {
-        return match f.name.starts_with(b"memfd:") {
-            true => special("memory files (memfd) are not checkpointed"),
+        let memory = matches!(f.magic, magic::TMPFS | magic::HUGETLB);
+        return match memory && memfd_name(f.name).is_some() {
+            true => Class::Contents(FILE_MEMFD),
             false => Class::Special(NO_PATH),
         };
     }
     match (f.unlinked, f.nlink) {
         (false, _) => Class::ByPath(FILE_REGULAR),
-        (true, 0) => Class::Deleted,
-        (true, _) => Class::Lost(Trouble {
+        (true, 0) => Class::Contents(FILE_DELETED),
+        (true, _) => Class::Renamed(Trouble {
             reason: "this name of the file has been removed, but the file has others, which are not known",
             remedy: "have the program close it first, or link the file at its old name again",
         }),
     }
+}
+
+/// The name that `memfd_create` was told, from that of the directory entry.
+pub fn memfd_name(name: &[u8]) -> Option<&[u8]> {
+    name.strip_prefix(b"memfd:")
 }
 
 fn classify_character(f: &Facts<'_>) -> Class {
@@ -402,6 +409,41 @@ pub fn kind_name(f: &Facts<'_>) -> KindName {
     k
 }
 
+/// Who uses the inode of a file without a name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uses {
+    /// References to its directory entry.
+    pub names: u64,
+    /// Open files of the process, mapped or with descriptors.
+    pub open: u64,
+    /// References to them by somebody else.
+    pub foreign: u64,
+    /// Mapped files that an overlay made for open files which are closed by now.
+    pub backing_alone: u64,
+    /// References by open files of the overlay to those of others.
+    pub backing_open: u64,
+}
+
+impl Uses {
+    /// Is there anybody but the process? An open file of an overlay has two references to the directory entry: its own,
+    /// and that of the file below.
+    pub fn are_outside(&self, overlay: bool) -> bool {
+        let own = if overlay {
+            self.open
+                .saturating_mul(2)
+                .saturating_add(self.backing_alone)
+        } else {
+            self.open
+        };
+        self.names > own || self.foreign > 0 || self.backing_open > self.open
+    }
+}
+
+/// Is this `s_magic` that of an overlay?
+pub fn is_overlay(fs_magic: u64) -> bool {
+    fs_magic == 0x794c_7630
+}
+
 /// Where the ends of a file with two sides are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ends {
@@ -413,6 +455,10 @@ pub struct Ends {
     pub promised: bool,
     /// Its other end is (also) held outside of the process.
     pub outside: bool,
+    /// The process maps it.
+    pub mapped: bool,
+    /// The process has no descriptor of it, and all its mappings are private: a copy is as good as the file.
+    pub copied: bool,
 }
 
 /// What is done with a file.
@@ -420,8 +466,8 @@ pub struct Ends {
 pub enum Fate {
     /// Opened again by path.
     ByPath(u64),
-    /// Contents in the image.
-    Deleted,
+    /// Contents in the image; a `FILE_*` kind.
+    Contents(u64),
     /// Connected by the user at restart.
     External,
     /// An extension that claims it keeps it; if there is none, this is the obstacle.
@@ -437,6 +483,17 @@ const PROMISE: &str =
 pub fn fate(class: Class, ends: Ends) -> Fate {
     let near = ends.stdio || ends.like_stdio;
     match class {
+        // What is mapped cannot come from outside: the promise is about descriptors.
+        Class::Contents(_) if ends.promised && !ends.mapped => Fate::External,
+        Class::Contents(kind) if ends.outside && !ends.copied => Fate::Obstacle(Trouble {
+            reason: match kind {
+                FILE_MEMFD => "the memory file is also in use by another process; the two would have different contents",
+                _ => "the removed file is also in use by another process; the two would have different contents",
+            },
+            remedy: "end the other process first; if it is not mapped, it can be promised instead: --fd N",
+        }),
+        Class::Contents(kind) => Fate::Contents(kind),
+        Class::Renamed(_) if ends.copied => Fate::Contents(FILE_DELETED),
         _ if ends.promised => Fate::External,
         Class::Terminal if near => Fate::External,
         Class::Terminal => Fate::Obstacle(Trouble {
@@ -454,17 +511,12 @@ pub fn fate(class: Class, ends: Ends) -> Fate {
         Class::Socket if ends.stdio => Fate::External,
         Class::Socket => Fate::Claim(Trouble { reason: "sockets are not checkpointed", remedy: PROMISE }),
         Class::ByPath(kind) => Fate::ByPath(kind),
-        Class::Deleted if ends.outside => Fate::Obstacle(Trouble {
-            reason: "the removed file is also open in another process; the two would have different contents",
-            remedy: "end the other process first, or promise to connect it: --fd N",
-        }),
-        Class::Deleted => Fate::Deleted,
         Class::Special(_) if ends.outside => Fate::Obstacle(Trouble {
             reason: "it is also open in another process; the two would not share it any more after a restart",
             remedy: "end the other process first, or promise to connect it: --fd N",
         }),
         Class::Special(t) => Fate::Claim(t),
-        Class::Lost(t) => Fate::Obstacle(t),
+        Class::Renamed(t) | Class::Lost(t) => Fate::Obstacle(t),
     }
 }
 
@@ -482,9 +534,9 @@ pub mod lock {
     pub const KEPT: u32 = POSIX | OFD | FLOCK;
 }
 
-/// State of an open file that is not stored; `locks` are bits of [`lock`], `owner` says that `F_SETOWN` or
-/// `F_SETSIG` was used.
-pub fn unstored(locks: u32, owner: bool, flags: u32) -> Option<Trouble> {
+/// State of an open file that is not stored: `locks` are bits of [`lock`], `told` says that it has an owner, a signal
+/// of its own or `O_ASYNC`, `dnotify` that it is a folder which reports changes.
+pub fn unstored(locks: u32, told: bool, dnotify: bool) -> Option<Trouble> {
     let reason = if locks & lock::POSIX != 0 {
         "the process holds a POSIX record lock (fcntl) on it, and no loaded module keeps locks"
     } else if locks & lock::OFD != 0 {
@@ -493,17 +545,26 @@ pub fn unstored(locks: u32, owner: bool, flags: u32) -> Option<Trouble> {
         "it holds a lock (flock), and no loaded module keeps locks"
     } else if locks & lock::LEASE != 0 {
         "it holds a lease"
-    } else if flags & O_ASYNC != 0 || owner {
-        "it sends signals when it becomes ready (O_ASYNC, F_SETOWN)"
+    } else if dnotify {
+        "it has an owner and its folder is watched: it may report changes by signal (dnotify, F_NOTIFY)"
+    } else if told {
+        "it sends signals when it becomes ready (F_SETOWN, F_SETSIG, O_ASYNC), and no loaded module keeps that"
     } else {
         return None;
     };
     let remedy = match locks {
-        0 => "have the program switch that off first",
+        0 if dnotify => "have the program close it first, or use inotify",
+        0 => "install the module cr_owners where modprobe finds it (see README), or have the program switch that off first",
         lock::LEASE => "have the program give up the lease first",
         _ => "install the module cr_locks where modprobe finds it (see README), or have the program unlock it first",
     };
     Some(Trouble { reason, remedy })
+}
+
+/// May an open file report changes of its folder by signal (`F_NOTIFY`)? That leaves no other public trace than an
+/// owner, and a mark on the inode, which can be anybody's.
+pub fn may_be_dnotify(mode: u32, has_owner: bool, watched: bool) -> bool {
+    mode & S_IFMT == S_IFDIR && has_owner && watched
 }
 
 /// The flags that are restored by opening the file with them.
@@ -620,11 +681,6 @@ pub fn has_meaningful_stamp(fs_magic: u64) -> bool {
     )
 }
 
-/// Is the file system one whose contents are memory?
-pub fn is_memory_fs(fs_magic: u64) -> bool {
-    fs_magic == magic::TMPFS
-}
-
 /// What a file got the lowest free number is missing to the number it must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
@@ -641,6 +697,31 @@ pub fn placement(got: u32, want: u32) -> Option<Placement> {
         g if g == want => Some(Placement::Done),
         g if g < want => Some(Placement::Move),
         _ => None,
+    }
+}
+
+/// Making memory files again.
+pub mod memfd {
+    const MFD_ALLOW_SEALING: u32 = 2;
+    const MFD_HUGETLB: u32 = 4;
+    const MFD_NOEXEC_SEAL: u32 = 8;
+    const MFD_EXEC: u32 = 16;
+    const MFD_HUGE_SHIFT: u32 = 26;
+    const F_SEAL_EXEC: u64 = 32;
+
+    /// Flags of `memfd_create` for a file with these seals, bytes of a huge page (0: none) and mode, which has no seals
+    /// yet but, if need be, the one that cannot be had otherwise where `vm.memfd_noexec` is 2.
+    pub fn flags(seals: u64, huge: u64, mode: u32) -> u32 {
+        let exec = if seals & F_SEAL_EXEC != 0 && mode & 0o111 == 0 {
+            MFD_NOEXEC_SEAL
+        } else {
+            MFD_EXEC
+        };
+        let size = match huge.checked_ilog2() {
+            Some(log) => MFD_HUGETLB | log << MFD_HUGE_SHIFT,
+            None => 0,
+        };
+        MFD_ALLOW_SEALING | exec | size
     }
 }
 
@@ -805,10 +886,10 @@ mod tests {
             nlink: 0,
             ..facts(REG)
         };
-        assert_eq!(classify(&gone), Class::Deleted);
+        assert_eq!(classify(&gone), Class::Contents(FILE_DELETED));
         assert!(matches!(
             classify(&Facts { nlink: 1, ..gone }),
-            Class::Lost(_)
+            Class::Renamed(_)
         ));
         assert!(matches!(
             classify(&Facts {
@@ -835,11 +916,12 @@ mod tests {
         ));
         let memfd = Facts {
             internal: true,
-            magic: magic::TMPFS,
+            // TMPFS_MAGIC.
+            magic: 0x0102_1994,
             name: b"memfd:x",
             ..gone
         };
-        assert!(matches!(classify(&memfd), Class::Special(_)));
+        assert_eq!(classify(&memfd), Class::Contents(FILE_MEMFD));
         assert_eq!(kind(&memfd), "memfd");
     }
 
@@ -1077,17 +1159,101 @@ mod tests {
             ),
             Fate::External
         );
-        assert!(matches!(fate(Class::Deleted, outside), Fate::Obstacle(_)));
+        let deleted = Class::Contents(FILE_DELETED);
+        assert!(matches!(fate(deleted, outside), Fate::Obstacle(_)));
+    }
+
+    #[test]
+    fn a_memory_file_is_made_so_that_it_can_get_its_seals() {
+        assert_eq!(memfd::flags(1, 0, 0o100_777), 2 | 16);
+        assert_eq!(memfd::flags(32 | 1, 0, 0o100_666), 2 | 8);
+        assert_eq!(
+            memfd::flags(32 | 8, 0, 0o100_777),
+            2 | 16,
+            "programs stay programs"
+        );
+        assert_eq!(memfd::flags(1, 2 << 20, 0o100_777), 2 | 16 | 4 | 21 << 26);
+        assert_eq!(memfd_name(b"memfd:"), Some(b"".as_slice()));
+        assert_eq!(memfd_name(b"memf"), None);
+    }
+
+    #[test]
+    fn nobody_else_may_use_what_gets_a_new_inode() {
+        let uses = |names, open, foreign| Uses {
+            names,
+            open,
+            foreign,
+            ..Uses::default()
+        };
+        assert!(!uses(2, 2, 0).are_outside(false));
+        assert!(uses(3, 2, 0).are_outside(false), "opened by somebody else");
+        assert!(uses(2, 2, 1).are_outside(false), "inherited by a child");
+        // An overlay: the file of the user and the one below it, closed or not.
+        assert!(!uses(4, 2, 0).are_outside(true));
+        let alone = Uses {
+            backing_alone: 1,
+            ..uses(1, 0, 0)
+        };
+        assert!(!alone.are_outside(true));
+        let inherited = Uses {
+            backing_open: 1,
+            ..uses(2, 0, 0)
+        };
+        assert!(inherited.are_outside(true));
+    }
+
+    #[test]
+    fn what_is_mapped_is_kept_whatever_was_promised() {
+        let memory = Class::Contents(FILE_MEMFD);
+        let mapped = Ends {
+            mapped: true,
+            promised: true,
+            ..Ends::default()
+        };
+        assert_eq!(fate(memory, mapped), Fate::Contents(FILE_MEMFD));
+        let promised = Ends {
+            mapped: false,
+            ..mapped
+        };
+        assert_eq!(fate(memory, promised), Fate::External);
+        let gone = Facts {
+            unlinked: true,
+            nlink: 1,
+            ..facts(REG)
+        };
+        let copied = Ends {
+            mapped: true,
+            copied: true,
+            outside: true,
+            ..Ends::default()
+        };
+        let class = classify(&gone);
+        assert!(matches!(fate(class, Ends::default()), Fate::Obstacle(_)));
+        assert_eq!(
+            fate(class, copied),
+            Fate::Contents(FILE_DELETED),
+            "a library that was replaced"
+        );
     }
 
     #[test]
     fn every_lock_is_named() {
-        assert_eq!(unstored(0, false, O_RDWR | O_NONBLOCK), None);
+        assert_eq!(unstored(0, false, false), None);
         for bit in [lock::POSIX, lock::OFD, lock::FLOCK, lock::LEASE] {
-            assert!(unstored(bit, false, 0).is_some());
+            assert!(unstored(bit, false, false).is_some());
         }
-        assert!(unstored(0, true, 0).is_some());
-        assert!(unstored(0, false, O_ASYNC).is_some());
+        let module = unstored(0, true, false).map(|t| t.remedy.contains("cr_owners"));
+        assert_eq!(module, Some(true));
+        let dnotify = unstored(0, true, true).map(|t| t.reason.contains("dnotify"));
+        assert_eq!(dnotify, Some(true));
+    }
+
+    #[test]
+    fn only_a_watched_folder_with_an_owner_may_be_dnotify() {
+        assert!(may_be_dnotify(S_IFDIR | 0o755, true, true));
+        assert!(!may_be_dnotify(S_IFDIR | 0o755, false, true));
+        assert!(!may_be_dnotify(S_IFDIR | 0o755, true, false));
+        assert!(!may_be_dnotify(REG, true, true));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! Memory: what an area of the frozen process is, whether it can be kept, and how it is made again.
 //!
 //! [`judge`] classifies areas and says what stands in the way · [`layout`] places things: the vDSO, the
-//! hole for the restart stub, shared objects · [`build`] turns records into mappings and system calls.
+//! hole for the restart stub, shared objects · [`inherit`] finds what a child shares with its parent · [`build`] turns
+//! records into mappings and system calls.
 
 pub mod build;
+pub mod inherit;
 pub mod judge;
 pub mod layout;
 
@@ -72,6 +74,8 @@ pub struct Spec {
     pub offset: u64,
     /// Mapped file or shared object.
     pub object: u64,
+    /// Protection key.
+    pub pkey: u64,
 }
 
 impl Spec {
@@ -85,12 +89,18 @@ impl Spec {
             kind: r.kind,
             offset: r.offset,
             object: r.object,
+            pkey: r.pkey,
         }
     }
 
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         self.end.saturating_sub(self.start)
+    }
+
+    /// Bytes of its huge pages of hugetlbfs, 0 if it has none.
+    pub fn huge(&self) -> u64 {
+        cr_format::huge_page(self.flags)
     }
 
     /// Never, in an image that has been checked.

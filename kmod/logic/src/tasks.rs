@@ -5,7 +5,7 @@
 //! Numbers are those of x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
 
 use crate::plan::{Arg, Expect, Op, OpSink, PlanError};
-use cr_format::{ProcessRecord, TaskRecord, U64s};
+use cr_format::{AttributesRecord, ProcessRecord, TaskRecord, U64s};
 
 /// First address that user space can never have (four-level page tables).
 pub const TASK_SIZE_MAX: u64 = 0x7fff_ffff_f000;
@@ -60,6 +60,17 @@ pub struct Regs {
 }
 
 impl Regs {
+    /// Those of a thread that does nothing and never will: what the record of one that has ended has.
+    pub fn initial() -> Self {
+        Self {
+            orig_ax: u64::MAX,
+            cs: 0x33,
+            flags: 0x202,
+            ss: 0x2b,
+            ..Self::default()
+        }
+    }
+
     /// From the array of an image; `None` if it has another length.
     pub fn from_array(a: U64s<'_>) -> Option<Self> {
         if a.len() != REGS {
@@ -472,8 +483,6 @@ pub fn membarrier_registrations(state: u64) -> u64 {
 }
 
 const SYS_CLONE3: u32 = 435;
-const SYS_GETSID: u32 = 124;
-const SYS_SETSID: u32 = 112;
 const SYS_PERSONALITY: u32 = 135;
 const SYS_PRCTL: u32 = 157;
 const SYS_MEMBARRIER: u32 = 324;
@@ -482,39 +491,25 @@ const SYS_SCHED_SETATTR: u32 = 314;
 const SYS_SETPRIORITY: u32 = 141;
 const SYS_SCHED_SETAFFINITY: u32 = 203;
 const SYS_IOPRIO_SET: u32 = 251;
+const SYS_SET_MEMPOLICY: u32 = 238;
 
 const PR_SET_NAME: u64 = 15;
 const PR_SET_TSC: u64 = 26;
+const PR_MCE_KILL: u64 = 33;
 const PR_SET_TIMERSLACK: u64 = 29;
 const PR_SET_CHILD_SUBREAPER: u64 = 36;
 const PR_SET_NO_NEW_PRIVS: u64 = 38;
 const PR_SET_SPECULATION_CTRL: u64 = 53;
+const PR_SET_IO_FLUSHER: u64 = 57;
 const PR_SET_MDWE: u64 = 65;
 
 /// What the leader does for the process before there are threads.
 ///
-/// A session is only made for a session leader; any other process stays in the session of the caller.
+/// Its session and process group have been made when it was born.
 ///
 /// # Errors
 /// `NoMemory` of the sink.
 pub fn plan_process(p: &ProcessRecord<'_>, sink: &mut dyn OpSink) -> Result<(), PlanError> {
-    if p.sid == p.tgid && p.sid != 0 {
-        // Fails when the caller made the process a session leader already; what counts is the result.
-        sink.push(Op {
-            expect: Expect::Any,
-            ..Op::values(SYS_SETSID, &[], "cannot start a session")
-        })?;
-        // CAST: thread ids are below 2^22.
-        let expect = Expect::Exactly(p.sid as i64);
-        sink.push(Op {
-            expect,
-            ..Op::values(
-                SYS_GETSID,
-                &[0],
-                "cannot make the process the leader of its session",
-            )
-        })?;
-    }
     for (_, command) in MEMBARRIER {
         if p.membarrier & command != 0 {
             sink.push(Op::values(
@@ -545,14 +540,23 @@ pub const CLONE_ARGS: usize = 88;
 pub fn clone_args(tid: u32, at: u64) -> [u8; CLONE_ARGS + 8] {
     // CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
     const FLAGS: u64 = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000;
+    args(FLAGS, 0, tid, at)
+}
+
+/// The same of a child process, with the signal that its parent gets when it ends; `flags` are those of `clone3(2)`.
+pub fn fork_args(tgid: u32, flags: u64, exit_signal: u32, at: u64) -> [u8; CLONE_ARGS + 8] {
+    args(flags, exit_signal.into(), tgid, at)
+}
+
+fn args(flags: u64, exit_signal: u64, tid: u32, at: u64) -> [u8; CLONE_ARGS + 8] {
     let mut out = [0u8; CLONE_ARGS + 8];
     // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup, then the id.
     let words = [
-        FLAGS,
+        flags,
         0,
         0,
         0,
-        0,
+        exit_signal,
         0,
         0,
         0,
@@ -677,6 +681,85 @@ pub fn plan_thread(t: &TaskRecord<'_>, sink: &mut dyn OpSink) -> Result<(), Plan
     ))
 }
 
+/// Has the thread any of its rare attributes?
+pub fn has_attributes(a: &AttributesRecord<'_>) -> bool {
+    a.machine_check | a.io_flusher | a.clamped | a.memory_policy | a.timer_ids != 0
+}
+
+/// The rare attributes of a thread, but `timer_ids`: timers are made with it and leave it off.
+///
+/// # Errors
+/// `NoMemory` of the sink.
+pub fn plan_attributes(a: &AttributesRecord<'_>, sink: &mut dyn OpSink) -> Result<(), PlanError> {
+    // PR_MCE_KILL_SET with PR_MCE_KILL_EARLY or PR_MCE_KILL_LATE.
+    if let Some(how) = [1u64, 0].get((a.machine_check as usize).wrapping_sub(1)) {
+        sink.push(Op::values(
+            SYS_PRCTL,
+            &[PR_MCE_KILL, 1, *how, 0, 0],
+            "cannot set what memory errors do (PR_MCE_KILL)",
+        ))?;
+    }
+    if a.io_flusher != 0 {
+        sink.push(Op::values(
+            SYS_PRCTL,
+            &[PR_SET_IO_FLUSHER, 1, 0, 0, 0],
+            "cannot set PR_SET_IO_FLUSHER (it needs CAP_SYS_RESOURCE)",
+        ))?;
+    }
+    if a.clamped != 0 {
+        sink.push(Op::with_data(
+            SYS_SCHED_SETATTR,
+            &[Arg::Value(0), Arg::Data(0), Arg::Value(0)],
+            &clamp_attr(a),
+            "cannot clamp the utilisation of a thread",
+        ))?;
+    }
+    if a.memory_policy != 0 {
+        // The kernel reads one bit less than it is told, in whole words.
+        let mut nodes = [0u8; 128];
+        for (to, from) in nodes.iter_mut().zip(a.memory_nodes) {
+            *to = *from;
+        }
+        let args = match a.memory_nodes.len() {
+            0 => [Arg::Value(a.memory_policy), Arg::Value(0), Arg::Value(0)],
+            _ => [
+                Arg::Value(a.memory_policy),
+                Arg::Data(0),
+                Arg::Value(8 * 128 + 1),
+            ],
+        };
+        let what = "cannot set the NUMA memory policy of a thread";
+        let op = Op::with_data(SYS_SET_MEMPOLICY, &args, &nodes, what);
+        // Without these nodes: where memory is does not change what a program computes.
+        sink.push(Op {
+            expect: Expect::SuccessOr(EINVAL),
+            ..op
+        })?;
+    }
+    Ok(())
+}
+
+/// `struct sched_attr` (second version) that changes clamps only.
+fn clamp_attr(a: &AttributesRecord<'_>) -> [u8; 56] {
+    let mut out = [0u8; 56];
+    // SCHED_FLAG_KEEP_POLICY | SCHED_FLAG_KEEP_PARAMS, and those of the clamps: 0x20 and 0x40.
+    let flags = 0x18 | ((a.clamped & 3) << 5);
+    let words = [
+        56,
+        flags,
+        0,
+        0,
+        0,
+        0,
+        // CAST and shift: at most 1024 each.
+        a.util_min | (a.util_max << 32),
+    ];
+    for (to, w) in out.chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&w.to_le_bytes());
+    }
+    out
+}
+
 /// What a thread must not have before everything else is done: each of these takes a possibility away.
 ///
 /// # Errors
@@ -728,6 +811,8 @@ pub fn plan_late(
 
 /// `-ENXIO`.
 const ENXIO: i64 = -6;
+/// `-EINVAL`.
+pub(crate) const EINVAL: i64 = -22;
 
 /// Bits of [`TaskRecord::speculation`] with the arguments of `PR_SET_SPECULATION_CTRL` that set them.
 const SPECULATION: [(u64, u64, u64); 5] = [
@@ -1207,33 +1292,6 @@ mod tests {
     }
 
     #[test]
-    fn only_a_session_leader_makes_a_session() {
-        let mut c = Collect::default();
-        plan_process(
-            &ProcessRecord {
-                tgid: 9,
-                sid: 9,
-                ..Default::default()
-            },
-            &mut c,
-        )
-        .unwrap();
-        assert_eq!(c.numbers()[..2], [SYS_SETSID, SYS_GETSID]);
-        assert_eq!(c.ops[1].expect, Expect::Exactly(9));
-        let mut c = Collect::default();
-        plan_process(
-            &ProcessRecord {
-                tgid: 9,
-                sid: 3,
-                ..Default::default()
-            },
-            &mut c,
-        )
-        .unwrap();
-        assert_eq!(c.numbers(), [SYS_PERSONALITY, SYS_PRCTL]);
-    }
-
-    #[test]
     fn clone_args_name_the_thread_id_behind_them() {
         let a = clone_args(4711, 0x10_000);
         let word = |i: usize| u64::from_le_bytes(a[i * 8..i * 8 + 8].try_into().unwrap());
@@ -1241,6 +1299,9 @@ mod tests {
         assert_eq!((word(8), word(9)), (0x10_000 + 88, 1), "set_tid");
         assert_eq!(word(11), 4711);
         assert_eq!(clone_call(0x10_000), (435, [0x10_000, 88]));
+        let a = fork_args(4711, 0x8000, 17, 0x10_000);
+        let word = |i: usize| u64::from_le_bytes(a[i * 8..i * 8 + 8].try_into().unwrap());
+        assert_eq!((word(0), word(4), word(11)), (0x8000, 17, 4711));
     }
 
     #[test]

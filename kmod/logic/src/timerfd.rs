@@ -59,17 +59,7 @@ pub fn settime_flags(t: &TimerfdRecord) -> u64 {
 
 /// `struct itimerspec` for the record.
 pub fn itimerspec(t: &TimerfdRecord) -> [u8; 32] {
-    let words = [
-        t.interval_ns / SECOND,
-        t.interval_ns % SECOND,
-        t.value_ns / SECOND,
-        t.value_ns % SECOND,
-    ];
-    let mut out = [0; 32];
-    for (to, word) in out.chunks_exact_mut(8).zip(words) {
-        to.copy_from_slice(&word.to_le_bytes());
-    }
-    out
+    crate::timers::itimerspec::<1>(t.value_ns, t.interval_ns)
 }
 
 #[cfg(test)]

@@ -7,12 +7,7 @@ use cr_format::{
     record::{field_len, FieldReader, FieldWriter, RECORD_HEADER},
     FieldSchema, Hint, RawRecord, Record, Sink, Wire,
 };
-use crkit::{
-    bindings as b,
-    context::Run,
-    sys::{file::FileRef, task::TaskRef},
-    At, Checkpoint, Extension, Next, Restart,
-};
+use crkit::{sys::file::FileRef, At, Checkpoint, Extension, Next, Restart};
 use kernel::{
     miscdevice::MiscDeviceRegistration,
     prelude::*,
@@ -85,7 +80,8 @@ fn counter(file: &FileRef) -> Result<&Counter> {
 
 // ---- the extension --------------------------------------------------------------------------------------
 
-/// The extension.
+/// The extension. All our state hangs on open files, so the functions about files are all it needs; the others
+/// have defaults.
 pub(crate) struct CounterExtension;
 
 impl Extension for CounterExtension {
@@ -95,13 +91,6 @@ impl Extension for CounterExtension {
     const ORDER: u32 = 100;
     type State = ();
 
-    fn checkpoint(_: &Checkpoint<'_>) -> Result {
-        // All our state hangs on open files: see `checkpoint_file`.
-        Ok(())
-    }
-    fn bulk(_: &Checkpoint<'_>) -> Result {
-        Ok(())
-    }
     fn claims(file: &FileRef) -> bool {
         is_ours(file)
     }
@@ -120,6 +109,7 @@ impl Extension for CounterExtension {
         Ok(KBox::new((), GFP_KERNEL)?)
     }
     fn step(_: &Restart<'_>, _: &(), _: At) -> Result<Next> {
+        // No system call is needed: see `restart_file`.
         Ok(Next::Done)
     }
     fn restart_file(cx: &Restart<'_>, _: &(), id: u32) -> Result<FileRef> {
@@ -138,12 +128,4 @@ impl Extension for CounterExtension {
         }
         Err(cx.fail(EUCLEAN, WORD, "", b"an open counter has no record", "crimg verify IMAGE"))
     }
-    fn fill(_: &Restart<'_>, _: &(), _: u32, _: &[Run]) -> Result {
-        // We store no page data.
-        Err(EINVAL)
-    }
-    fn commit_outside(_: &Restart<'_>, _: &(), _: u32, _: &TaskRef<'_>) -> Result {
-        Ok(())
-    }
-    fn commit_regs(_: &Restart<'_>, _: &(), _: u32, _: &mut b::pt_regs) {}
 }

@@ -26,7 +26,7 @@ pub const DEVICE_PATH: &str = "/dev/crkit";
 /// Name of the misc device, without the directory.
 pub const DEVICE_NAME: &str = "crkit";
 /// Version of this interface; [`Query::abi`] must be equal.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// ioctl letter; with `_IOWR` sizes these numbers cannot collide with the ones the VFS handles itself.
 pub const MAGIC: u8 = 0xC7;
@@ -79,6 +79,13 @@ pub const CHECKPOINT_DRY_RUN: u32 = 1;
 pub const CHECKPOINT_KEEP_FROZEN: u32 = 2;
 /// A Landlock domain is no obstacle; the restarted process runs without it.
 pub const CHECKPOINT_DROP_LANDLOCK: u32 = 4;
+/// Only the process itself, without its descendants.
+pub const CHECKPOINT_SINGLE: u32 = 8;
+/// The members of the process group [`Checkpoint::scope`] with all their descendants, which must be in it; `pid` is the first
+/// of them.
+pub const CHECKPOINT_PGRP: u32 = 16;
+/// As [`CHECKPOINT_PGRP`], for a session.
+pub const CHECKPOINT_SESSION: u32 = 32;
 
 /// Argument of [`CHECKPOINT`].
 #[repr(C)]
@@ -97,7 +104,7 @@ pub struct Checkpoint {
     pub external: u64,
     /// In: number of entries, at most 1024.
     pub external_count: u32,
-    /// Out: number of threads found.
+    /// Out: number of threads found, of all processes.
     pub threads: u32,
     /// Out: bytes of image written.
     pub image_bytes: u64,
@@ -113,6 +120,10 @@ pub struct Checkpoint {
     pub zstd_level: u32,
     /// Out: bytes of page data in the image; without compression 4096 for each page with contents.
     pub stored_bytes: u64,
+    /// Out: number of processes, those included that have ended and were not waited for.
+    pub processes: u32,
+    /// In: id of the process group or session that [`CHECKPOINT_PGRP`] or [`CHECKPOINT_SESSION`] asks for, else 0.
+    pub scope: u32,
 }
 
 /// Let the process continue.
@@ -137,6 +148,10 @@ pub struct Finish {
 /// Reads and checks the whole image, to its last byte, and whether it could be restarted here; the session is
 /// over then. Defects of the image are found before those of the host.
 pub const LOAD_DRY_RUN: u32 = 1;
+/// With [`LOAD_DRY_RUN`]: judge files as [`FILES_IGNORE`] would.
+pub const LOAD_FILES_IGNORE: u32 = 2;
+/// With [`LOAD_DRY_RUN`]: judge files as [`FILES_TRUNCATE`] would.
+pub const LOAD_FILES_TRUNCATE: u32 = 4;
 
 /// Argument of [`LOAD`]. After it, `read` gives one `external` record for each descriptor that must be connected.
 #[repr(C)]
@@ -150,14 +165,14 @@ pub struct Load {
     pub image_fd: i32,
     /// Out: process id that `clone3(set_tid)` must create.
     pub tgid: i32,
-    /// Out: number of threads.
+    /// Out: number of threads of all processes.
     pub threads: u32,
     /// Out: lowest descriptor number not used by the image; the device must be moved to it or above.
     pub min_fd: u32,
     /// Out: 1 when the process must run in a time namespace with the two offsets below.
     pub time_namespace: u32,
-    /// Spare, must be 0.
-    pub reserved: u32,
+    /// In: must be 0. Out: number of processes.
+    pub processes: u32,
     /// Out: offset of CLOCK_MONOTONIC for `timens_offsets`, nanoseconds.
     pub monotonic_offset_ns: i64,
     /// Out: offset of CLOCK_BOOTTIME, nanoseconds.
@@ -166,6 +181,11 @@ pub struct Load {
     pub pgid: i32,
     /// Out: session id in the image.
     pub sid: i32,
+    /// Out: id of a session leader that has ended: a process with this id must make a session, then the process `tgid` as a
+    /// sibling (`CLONE_PARENT`), and live until the restart is over; 0 if none is needed.
+    pub session_leader: i32,
+    /// Spare, 0.
+    pub reserved: u32,
 }
 
 /// One descriptor to connect at restart instead of what the image says: `from` is open in the caller of
@@ -186,13 +206,21 @@ pub const FILES_IGNORE: u32 = 1;
 /// Files open for writing that have grown are cut back to their length at the checkpoint.
 pub const FILES_TRUNCATE: u32 = 2;
 
+/// The process stays in the control group of whoever restarts it.
+pub const RESTART_CGROUPS_IGNORE: u32 = 1;
+/// The restart fails if the process cannot join its control group; without it, there is a note.
+pub const RESTART_CGROUPS_REQUIRE: u32 = 2;
+
+/// Not for callers, only between the core and extensions: nothing is made, so judge all that could be judged later.
+pub const RESTART_DRY_RUN: u32 = 1 << 31;
+
 /// Argument of [`RESTART`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Restart {
     /// In: size of this struct.
     pub size: u32,
-    /// In: must be 0.
+    /// In: `RESTART_*` bits; unknown ones are refused.
     pub flags: u32,
     /// In: the caller's descriptor of this very device session; at least [`Load::min_fd`].
     pub device_fd: i32,

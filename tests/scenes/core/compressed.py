@@ -70,8 +70,8 @@ def levels(s):
     # Without crctl's own check: the kernel refuses it before anything is frozen.
     out = os.open(s.path("out.ckpt"), os.O_RDWR | os.O_CREAT)
     device = os.open("/dev/crkit", os.O_RDWR | os.O_CLOEXEC)
-    size = 80
-    argument = bytearray(struct.pack("<IIiiQIIQQQQIIQ", size, 0, p.pid, out, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0))
+    size = 88
+    argument = bytearray(struct.pack("<IIiiQIIQQQQIIQII", size, 0, p.pid, out, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0))
     s.expect(len(argument) == size, f"{len(argument)}")
     try:
         fcntl.ioctl(device, (3 << 30) | (size << 16) | (0xC7 << 8) | 2, argument)

@@ -47,7 +47,7 @@ def unsupported(s):
         return lambda image: struct.pack_into(fmt, image.super, offset, value)
 
     refuse(s, p, good, "major version", at(12, "<H", 2), (121,))
-    refuse(s, p, good, "incompatible feature", at(24, "<I", 4), (121,))
+    refuse(s, p, good, "incompatible feature", at(24, "<I", 8), (121,))
 
     def parent(image):
         struct.pack_into("<I", image.super, 24, 2)

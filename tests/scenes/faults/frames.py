@@ -116,6 +116,17 @@ def frames(s):
     p.finish()
 
 
+def decodes_to_the_same(s, chunk):
+    """Is the changed frame only another way to say the same? A match, for instance, may have several sources."""
+    with open(s.path("frame"), "wb") as f:
+        f.write(chunk.payload[: chunk.frame_len])
+    if s.run("zstd", "-dqf", "frame", "-o", "plain").code != 0:
+        return False
+    with open(s.path("plain"), "rb") as f:
+        plain = f.read()
+    return len(plain) == chunk.raw_len and zlib.crc32(plain) == chunk.raw_crc
+
+
 @scene("damaged compressed images with right checksums are refused and harm nobody", timeout=600)
 def random_frames(s):
     p, good = packed(s, "small-static", "same")
@@ -127,7 +138,7 @@ def random_frames(s):
         for _ in range(pick.choice((1, 1, 2, 8))):
             chunk.payload[pick.randrange(chunk.frame_len)] = pick.randrange(256)
         data = image.seal()
-        if data == good:
+        if data == good or decodes_to_the_same(s, chunk):
             continue
         result, pid = play(s, data)
         codes[result.code] = codes.get(result.code, 0) + 1

@@ -124,14 +124,11 @@ def touched_input(s):
 NAMES = {
     "socket": "socket",
     "socketpair": "socket",
-    "inotify": "inotify",
     "fanotify": "fanotify",
-    "pidfd": "pidfd",
-    "memfd": "memfd",
     "io_uring": "io_uring",
     "terminal": "t",
     "lease": "lease",
-    "signal-io": "signal",
+    "dnotify": "dnotify",
     "mqueue": "mqueue",
     "proc": "/proc",
     "device": "kmsg",
@@ -140,16 +137,13 @@ NAMES = {
 
 @scene("a network socket is a named obstacle", "socket")
 @scene("a pair of unix sockets is a named obstacle", "socketpair")
-@scene("an inotify descriptor is a named obstacle", "inotify")
 @scene("a fanotify descriptor is a named obstacle", "fanotify")
-@scene("a pidfd is a named obstacle", "pidfd")
-@scene("a memfd is a named obstacle", "memfd")
-@scene("an io_uring is a named obstacle", "io_uring")
+@scene("an io_uring whose memory is not mapped is a named obstacle", "io_uring")
 @scene("a terminal beyond standard input and output is a named obstacle", "terminal")
 @scene("a held lease is a named obstacle", "lease")
-@scene("a descriptor that sends signals is a named obstacle", "signal-io")
+@scene("a descriptor that reports changes of its folder by signal is a named obstacle", "dnotify")
 @scene("a POSIX message queue is a named obstacle", "mqueue")
-@scene("an open file of /proc is a named obstacle", "proc")
+@scene("an open file of /proc that tells of changes is a named obstacle", "proc")
 @scene("a device that cannot be kept is a named obstacle", "device")
 def obstacle(s, kind):
     named_obstacle(s, kind, NAMES[kind])

@@ -69,29 +69,27 @@ def zero(s):
     p.finish()
 
 
+@scene("memory protection keys, those of areas and the rights of each thread are the same after kill and restart", 1)
+@scene("memory protection keys, those of areas and the rights of each thread are the same after three restarts", 3)
+def keys(s, times):
+    p = s.start("keys")
+    if "skipped keys" in p.log():
+        p.finish()
+        s.skip("the processor has no protection keys")
+    p.kill_and_restart(times)
+    p.finish()
+
+
 NAMES = {
-    "memfd": "memfd",
     "shm": "shared",
-    "hugetlb": "huge",
     "secretmem": "secret",
-    "deleted-mapping": "deleted",
     "userfaultfd": "userfaultfd",
     "io_uring": "uring",
 }
 
 
 @scene("System V shared memory is a named obstacle", "shm")
-@scene("hugetlb memory is a named obstacle", "hugetlb")
 @scene("secret memory is a named obstacle", "secretmem")
-@scene("a mapping of a deleted file is a named obstacle", "deleted-mapping")
 @scene("a userfaultfd is a named obstacle", "userfaultfd")
 def obstacle(s, kind):
-    if kind == "hugetlb":
-        huge_pages(2)
-        s.cleanups.append(lambda: huge_pages(0))
     named_obstacle(s, kind, NAMES[kind])
-
-
-def huge_pages(count):
-    with open("/proc/sys/vm/nr_hugepages", "w") as f:
-        f.write(str(count))

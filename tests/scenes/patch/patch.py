@@ -1,6 +1,7 @@
 """Edited images: what `crimg patch` has changed is so in the process that is restarted from them."""
 
 import os
+import re
 import resource
 import time
 
@@ -30,6 +31,8 @@ def edited(s, *how):
         "--nice", "5", "--rlimit", "nofile=100:200", "--umask", "027", "--arg", "1=PLAIN",
     )
     before = p.log()
+    p.changed += ["fd/[12]/*", "environ", "cmdline", "*comm", "*status/Name", "*status/Umask", "*prio", "*sched_getattr/nice"]
+    p.changed += ["*getpriority", "*stat/nice", "*stat/priority", "*limits/Max open files", "prlimit/7", "*stat/env_end"]
     p.restart()
     folder = f"/proc/{p.pid}"
     s.expect(os.readlink(f"{folder}/fd/1") == s.path("new.log"), "descriptor 1 is elsewhere")
@@ -44,6 +47,23 @@ def edited(s, *how):
     old, p.log_path = p.log_path, s.path("new.log")
     p.finish()
     s.expect(open(old).read() == before, "the old log was written to")
+
+
+@scene("the comparer that watches all scenes names everything that was edited, and nothing else")
+def compared(s):
+    p = start(s)
+    p.kill()
+    patch(s, p, "--comm", "main=edited", "--nice", "5", "--rlimit", "nofile=100:200", "--umask", "027", "--env", "PURPOSE=edited")
+    p.changed = ["*"]
+    p.restart()
+    p.changed = []
+    found = {re.sub(r"^task/\d+/", "", name) for name in p.compare(strict=False, timeout=0)}
+    names = {"comm", "stat/comm", "status/Name"}
+    priority = {"getpriority", "stat/nice", "stat/priority", "sched/prio", "sched_getattr/nice"}
+    limit = {"limits/Max open files", "prlimit/7"}
+    edited = {*names, *priority, *limit, "status/Umask", "environ", "stat/env_end"}
+    s.expect(found == edited, f"found {sorted(found - edited)} more and {sorted(edited - found)} less than was edited")
+    p.finish()
 
 
 @scene("a register and code that were edited are what runs")
@@ -106,4 +126,30 @@ def refused(s):
         s.expect_message(result, rule, edit[1])
     s.expect(open(p.image, "rb").read() == old, "the image has changed")
     p.restart()
+    p.finish()
+
+
+@scene("one process of a tree is edited, the tree is stored in another way and redacted, and all of it restarts")
+def one_of_a_tree(s):
+    p = s.start("tree", "workers", 4, env={"PATH": os.environ["PATH"], "PURPOSE": "as it was"})
+    with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
+        child = int(f.read().split()[1])
+    p.kill()
+    said = s.crimg("patch", "--nice", "5", p.image, code=2)
+    s.expect("--pid" in said.err and str(child) in said.err, f"the processes are not named: {said}")
+    s.crimg("patch", "--pid", child, "--nice", "5", "--comm", "main=edited", p.image)
+    # Another image of the same tree, through every way that rewrites an image.
+    ways = [f"{p.image}.{n}" for n in range(3)]
+    s.crimg("repack", "--zstd", "--dedup", p.image, "-o", ways[0])
+    s.crimg("export", "json", ways[0], "-o", f"{ways[1]}.json")
+    s.crimg("import", "json", f"{ways[1]}.json", "-o", ways[1])
+    s.crimg("redact", "--restartable", "--env", "PURPOSE", ways[1], "-o", ways[2])
+    s.crimg("diff", p.image, ways[1])
+    os.replace(ways[2], p.image)
+    s.crimg("verify", p.image)
+    p.changed = ["*environ", "*comm", "*status/Name", "*prio", "*sched_getattr/nice", "*getpriority", "*stat/nice", "*stat/priority", "*stat/comm"]
+    p.restart()
+    s.expect(open(f"/proc/{child}/comm").read() == "edited\n", "the name of the child is as before")
+    s.expect(os.getpriority(os.PRIO_PROCESS, child) == 5, "the nice value of the child is as before")
+    s.expect(os.getpriority(os.PRIO_PROCESS, p.pid) == 0, "the nice value of the first process changed too")
     p.finish()

@@ -40,6 +40,7 @@ def outside(s):
     p.kill()
     first.stdin.close()
     s.expect(first.wait(20) == 0, "the reader of the killed program did not end")
+    p.changed.append("fd/1/*")
     with open(s.path("second"), "wb") as out:
         p.restart(stdout=out)
     time.sleep(0.5)
@@ -83,6 +84,7 @@ def promised_end(s):
     result = s.crctl("restart", p.image, code=2)
     s.expect_message(result, "5")
     s.expect(not p.exists(), "the refused restart left a process")
+    p.changed.append("fd/5/*")
     p.restart("--fd", "5=/dev/null")
     link = os.readlink(f"/proc/{p.pid}/fd/5")
     s.expect(link == "/dev/null", f"descriptor 5 is {link}")

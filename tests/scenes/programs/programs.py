@@ -1,6 +1,8 @@
 """Real programs that nobody prepared: CPython, pigz, zstd, perl, lua, sqlite."""
 
+import hashlib
 import os
+import signal
 import sqlite3
 import time
 
@@ -13,7 +15,7 @@ COMPRESS_KIB = int(os.environ.get("SCENES_COMPRESS_KIB", "24576"))
 @scene("CPython with six threads goes on after kill and restart", 1)
 @scene("CPython with six threads goes on after five restarts", 5)
 def python(s, times):
-    p = s.start("python3", os.path.join(SCRIPTS, "threads.py"))
+    p = s.start("python3", os.path.join(SCRIPTS, "threads.py"), living=True)
     time.sleep(0.5)
     p.kill_and_restart(times)
     p.finish()
@@ -21,16 +23,31 @@ def python(s, times):
 
 @scene("CPython is checkpointed twenty times while it runs")
 def python_often(s):
-    p = s.start("python3", os.path.join(SCRIPTS, "threads.py"))
+    p = s.start("python3", os.path.join(SCRIPTS, "threads.py"), living=True)
     for _ in range(20):
         p.checkpoint()
+    p.finish()
+
+
+@scene("CPython that is stopped in the middle of its work is exactly what it was after kill and restart")
+def python_stopped(s):
+    p = s.start("python3", os.path.join(SCRIPTS, "threads.py"))
+    time.sleep(0.5)
+    os.kill(p.pid, signal.SIGSTOP)
+    s.expect(p.is_in("T"), f"state {p.state()} after SIGSTOP")
+    p.kill()
+    p.changed += ["*status/SigPnd", "*stat/signal", "*stat/exit_code"]
+    p.restart()
+    s.expect(p.is_in("T"), f"state {p.state()} after the restart")
+    os.kill(p.pid, signal.SIGCONT)
+    os.kill(p.popen.pid, signal.SIGCONT)
     p.finish()
 
 
 @scene("perl appending to a log writes every line once over three restarts", "perl", "append.pl")
 @scene("lua appending to a log writes every line once over three restarts", "lua5.4", "append.lua")
 def append(s, interpreter, script):
-    p = s.start(interpreter, os.path.join(SCRIPTS, script), name="output", wait=None)
+    p = s.start(interpreter, os.path.join(SCRIPTS, script), name="output", wait=None, living=True)
     # perl keeps its output back until it ends; the log tells that it runs.
     end = time.monotonic() + 20
     while not os.path.exists(s.path("log")) or os.path.getsize(s.path("log")) < 40:
@@ -64,7 +81,8 @@ def input_file(s):
 
 @scene("pigz in the middle of compressing gives bit-identical output over kill and restart", ("pigz", "-p", "4", "-9", "-c", "input"), timeout=240)
 @scene("zstd -T4 in the middle of compressing gives bit-identical output over kill and restart", ("zstd", "-q", "-T4", "-11", "-c", "input"), timeout=240)
-def compress(s, command):
+@scene("xz -T4, which confines itself, gives bit-identical output over kill and restart", ("xz", "-T4", "-4", "--block-size=1MiB", "-c", "input"), timeout=240)
+def compress(s, command, *more):
     input_file(s)
     begin = time.monotonic()
     with open(s.path("expected"), "wb") as out:
@@ -72,13 +90,14 @@ def compress(s, command):
         s.expect(reference.popen.wait(120) == 0, f"{command[0]} ended with {reference.popen.returncode}")
     whole = time.monotonic() - begin
     with open(s.path("result"), "wb") as out:
-        p = s.start(*command, wait=None, stdout=out)
+        p = s.start(*command, wait=None, stdout=out, living=True)
     cut = 0
     for _ in range(2):
         time.sleep(whole / 5)
-        if p.popen.poll() is not None:
+        # It may end while it is looked at.
+        if p.popen.poll() is not None or p.checkpoint("--kill", *more, code=(0, 3)).code:
             break
-        p.kill()
+        p.reap()
         cut += 1
         p.restart()
     s.expect(cut, f"{command[0]} was too fast: {whole:.1f} s")
@@ -105,7 +124,7 @@ def sqlite(s):
     rows = int(os.environ.get("SCENES_ROWS", "150000"))
     with open(s.path("script"), "w") as f:
         f.write(TRANSACTION.format(rows=rows))
-    p = s.start("sqlite3", "base", wait=None, stdin=open(s.path("script")))
+    p = s.start("sqlite3", "base", wait=None, stdin=open(s.path("script")), living=True)
     end = time.monotonic() + 30
     while not os.path.exists(s.path("base-journal")):
         s.expect(time.monotonic() < end and p.popen.poll() is None, f"no transaction was seen: {p.tail()}")
@@ -126,10 +145,63 @@ def sqlite(s):
     base.close()
 
 
+@scene("a pool of python's multiprocessing gives right results over kill and restart", 1)
+@scene("a pool of python's multiprocessing gives right results over four restarts", 4)
+def pool(s, times):
+    p = s.start("python3", os.path.join(SCRIPTS, "pool.py"), living=True)
+    for _ in range(times):
+        time.sleep(0.3)
+        p.kill_and_restart()
+    p.finish()
+
+
+@scene("a pool of python's multiprocessing is checkpointed twenty times while it works")
+def pool_often(s):
+    p = s.start("python3", os.path.join(SCRIPTS, "pool.py"), living=True)
+    for _ in range(20):
+        p.checkpoint()
+    p.finish()
+
+
+@scene("an OpenMP program with four threads gives the same numbers in every round over three restarts")
+def openmp(s):
+    p = s.start("env", "OMP_NUM_THREADS=4", "openmp", living=True)
+    for _ in range(20):
+        p.checkpoint()
+    p.kill_and_restart(3)
+    p.finish()
+
+
+LINES = 6000
+PIPELINE = """
+echo ready >&2
+perl -e '$| = 1; for (1..LINES) { print "line $_\\n"; select(undef, undef, undef, 0.01) if $_ % 20 == 0 }' |
+  sed 's/line/row/' | tr a-z A-Z | awk '{ n += $2; print n, $0 }' | sha256sum > sum
+""".replace("LINES", str(LINES))
+
+
+@scene("a pipeline of five programs gives the same output over kill and three restarts", timeout=240)
+def pipeline(s):
+    with open(s.path("script"), "w") as f:
+        f.write(PIPELINE)
+    total, text = 0, []
+    for k in range(1, LINES + 1):
+        total += k
+        text.append(f"{total} ROW {k}\n")
+    p = s.start("bash", "script", living=True)
+    for _ in range(3):
+        time.sleep(0.4)
+        s.expect(p.popen.poll() is None, "the pipeline was too fast")
+        result = p.kill_and_restart()
+    s.expect(p.wait(120) == 0, f"bash ended with {p.popen.returncode}: {p.tail()}")
+    want = hashlib.sha256("".join(text).encode()).hexdigest()
+    s.expect(open(s.path("sum")).read().split()[0] == want, f"the sum is another one: {result}")
+
+
 @scene("a shell script between two commands goes on after kill and restart")
 def shell(s):
     with open(s.path("script"), "w") as f:
         f.write("echo ready\nx=0\nuntil [ -e go ]; do x=$((x+1)); done\n[ $x -gt 10 ] && echo PASS\n")
-    p = s.start("bash", "script")
+    p = s.start("bash", "script", living=True)
     p.kill_and_restart(2)
     p.finish()

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 from stage import named_obstacle, scene
@@ -59,6 +60,8 @@ def many_checks(s):
 def blocking(s, restarts):
     release = s.hold_locks("lock")
     p = s.start("blocking", "pure", 6)
+    # Threads end when their time is over.
+    p.changed += ["thread/*", "task/count", "*num_threads", "*status/Threads"]
     if restarts:
         p.kill_and_restart(restarts)
     else:
@@ -77,7 +80,7 @@ def blocking_all(s):
     p = s.start("blocking", "all", 6)
     for _ in range(10):
         result = s.crctl("check", p.pid, code=(0, 1))
-        s.expect(result.code == 1, "epoll, inotify, sockets and a child are no obstacles")
+        s.expect(result.code == 1, "sockets are no obstacles")
         time.sleep(0.1)
     p.go()
     p.wait_for("awake")
@@ -109,7 +112,7 @@ def deadlines(s):
 
 @scene("threads that are created and joined all the time survive ten checkpoints")
 def storm(s):
-    p = s.start("storm", 4)
+    p = s.start("storm", 4, living=True)
     for _ in range(10):
         p.checkpoint()
     p.finish()
@@ -117,7 +120,7 @@ def storm(s):
 
 @scene("threads that are created and joined all the time go on after kill and restart")
 def storm_restart(s):
-    p = s.start("storm", 4)
+    p = s.start("storm", 4, living=True)
     p.kill_and_restart(3)
     p.finish()
 
@@ -148,7 +151,9 @@ def stopped(s):
         time.sleep(0.02)
     s.expect(p.state() == "T", f"state {p.state()} after SIGSTOP")
     p.kill()
-    # crctl in the foreground stops with its program, and continues when the program does.
+    # Each thread gets a SIGSTOP of its own. crctl in the foreground takes note of the stop, stops with its program, and
+    # continues when the program does.
+    p.changed += ["*status/SigPnd", "*stat/signal", "*stat/exit_code"]
     p.restart()
     end = time.monotonic() + 5
     while p.state() != "T" and time.monotonic() < end:
@@ -171,29 +176,50 @@ def stopped_check(s):
     p.finish()
 
 
-@scene("crctl check names every obstacle at once: child, socket, inotify and aio in one go")
+@scene("every image of a process that is stopped and continued all the time has all its threads", timeout=240)
+def stopped_and_continued(s):
+    p = s.start("threads", 32)
+    switch = "import os, signal, sys\nwhile True:\n os.kill({0}, signal.SIGSTOP)\n os.kill({0}, signal.SIGCONT)\n"
+    popen = subprocess.Popen([sys.executable, "-c", switch.format(p.pid)])
+    s.started.append(popen)
+    images = 0
+    for _ in range(60):
+        result = p.checkpoint(code=(0, 7))
+        if result.code == 0:
+            images += 1
+            shown = s.crimg("show", "--section", "tasks", p.image).out.splitlines()
+            tasks = sum(line.startswith("task ") for line in shown)
+            s.expect(tasks == 32, f"an image with {tasks} threads: {shown[:3]}")
+        else:
+            s.expect_message(result, "continued")
+    popen.kill()
+    popen.wait()
+    os.kill(p.pid, signal.SIGCONT)
+    s.note(f"{images} of 60 checkpoints succeeded")
+    s.expect(images > 0, f"no checkpoint succeeded: {result}")
+    p.finish()
+
+
+@scene("crctl check names every obstacle at once: socket, fanotify and aio in one go")
 def all_at_once(s):
-    p = s.start("obstacles", "child", "socket", "inotify", "aio")
+    p = s.start("obstacles", "socket", "fanotify", "aio")
     result = p.check("--json", code=1)
     found = result.json().get("obstacles", [])
     text = str(found).lower()
-    for word in ("child", "socket", "inotify", "aio"):
+    for word in ("socket", "fanotify", "aio"):
         s.expect(word in text, f"{word} is not named: {text}")
-    s.expect(len(found) >= 4, f"only {len(found)} obstacles: {found}")
+    s.expect(len(found) >= 3, f"only {len(found)} obstacles: {found}")
     s.expect(s.beats(), "the process does not run on")
     # A checkpoint says the same and writes nothing.
     result = p.checkpoint(code=1)
-    s.expect_message(result, "child", "socket", "inotify", "aio")
+    s.expect_message(result, "socket", "fanotify", "aio")
     s.expect(not os.path.exists(p.image), "a refused checkpoint left an image")
     p.finish()
 
 
 # What crctl must call it, by kind.
 NAMES = {
-    "child": "child",
-    "zombie": "child",
     "seccomp": "seccomp",
-    "landlock": "landlock",
     "traced": "trace",
     "aio": "aio",
     "namespace": "namespace",
@@ -202,10 +228,7 @@ NAMES = {
 }
 
 
-@scene("a child process is a named obstacle", "child")
-@scene("a child that was not waited for is a named obstacle", "zombie")
 @scene("a seccomp filter is a named obstacle", "seccomp")
-@scene("a Landlock domain is a named obstacle", "landlock")
 @scene("a traced process is a named obstacle", "traced")
 @scene("an asynchronous I/O context is a named obstacle", "aio")
 @scene("a thread in another namespace is a named obstacle", "namespace")
@@ -226,13 +249,60 @@ def drop_landlock(s):
     p.finish()
 
 
-@scene("a process whose main thread has ended is a named obstacle")
-def leaderless(s):
-    p = s.start("obstacles", "leaderless")
-    time.sleep(0.3)
-    result = s.crctl("check", p.pid, code=1)
-    s.expect_message(result, "thread")
-    s.expect(p.exists(), "the process is gone")
+@scene("a process whose main thread has ended goes on without it over three restarts")
+def headless(s):
+    p = s.start("headless", "work")
+    s.expect(p.state() == "Z", f"the main thread is in state {p.state()}")
+    p.check()
+    p.checkpoint()
+    p.kill_and_restart(3)
+    s.expect(p.state() == "Z", f"the main thread is in state {p.state()} after the restart")
+    p.finish()
+
+
+@scene("a process whose main thread has ended is stopped, killed and restarted like any other")
+def headless_ends(s):
+    p = s.start("headless", "work")
+    p.checkpoint("--stop")
+    s.expect(p.threads() == 3, f"{p.threads()} threads")
+    os.kill(p.pid, signal.SIGCONT)
+    p.kill()
+    p.restart()
+    p.end()
+
+
+@scene("a process whose main thread has ended ends with the status of its last thread, also after a restart")
+def headless_status(s):
+    p = s.start("headless", "status")
+    p.kill_and_restart(2)
+    p.finish(status=3)
+
+
+@scene("a child of a main thread that has ended hears nothing of its second end")
+def headless_tree(s):
+    p = s.start("headless", "tree")
+    p.wait_for("child is set")
+    p.checkpoint()
+    p.kill_and_restart(2)
+    p.finish()
+
+
+@scene("a shell waits for a process whose main thread has ended over two restarts")
+def headless_child(s):
+    p = s.start("sh", "-c", "headless work; echo shell says $?")
+    p.checkpoint()
+    p.kill_and_restart(2)
+    p.finish()
+    s.expect("shell says 0" in p.log(), f"the shell said: {p.tail()}")
+
+
+@scene("a process whose main thread has ended is checkpointed and thawed twenty times")
+def headless_often(s):
+    p = s.start("headless", "tree")
+    p.wait_for("child is set")
+    for _ in range(20):
+        p.checkpoint()
+    p.finish()
 
 
 @scene("kill -9 while the process is frozen ends it, and the checkpoint says so")

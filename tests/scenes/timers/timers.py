@@ -19,9 +19,19 @@ def goes_on(s, what):
     p.finish()
 
 
-@scene("a POSIX timer of a CPU clock is a named obstacle")
-def cpu_clock(s):
-    p = s.start("timers", "cpu")
+@scene("POSIX timers of CPU clocks keep the CPU time left over kill and restart", "cpu", 1)
+@scene("POSIX timers of CPU clocks keep the CPU time left over three restarts", "cpu", 3)
+@scene("a POSIX timer of a CPU clock expires once after kill and restart", "due", 2)
+def cpu_clocks(s, what, times):
+    p = s.start("timers", what)
+    p.kill_and_restart(times)
+    p.finish()
+
+
+@scene("a POSIX timer of the CPU clock of a thread that has ended is a named obstacle", "ended")
+@scene("a POSIX timer of the CPU clock of another process is a named obstacle", "foreign")
+def cpu_clock_elsewhere(s, what):
+    p = s.start("timers", what)
     result = p.check(code=1)
-    s.expect_message(result, "POSIX timer", "CPU clock")
+    s.expect_message(result, "POSIX timer", "CPU time", "timer_delete")
     p.finish()

@@ -32,7 +32,7 @@ const CHECK_HELP: &str = "\
 Exit codes: 0 a checkpoint would work, 1 there are obstacles, 2 wrong use, 3 no such process, 4 not permitted, \
 5 kernel modules missing, 6 file error, 7 any other failure.
 
-JSON: {\"command\", \"ok\", \"exit_code\", \"pid\", \"comm\", \"threads\", \"obstacles\": [{\"word\", \"pid\", \"tid\", \
+JSON: {\"command\", \"ok\", \"exit_code\", \"pid\", \"comm\", \"processes\", \"threads\", \"obstacles\": [{\"word\", \"pid\", \"tid\", \
 \"fd\", \"address\", \"object\", \"reason\", \"remedy\"}], \"notes\": [{\"word\", \"message\"}]}.";
 
 const CHECKPOINT_HELP: &str = "\
@@ -47,7 +47,7 @@ descriptor with its far end outside of the process is an obstacle unless it is p
 Exit codes: 0 done, 1 there are obstacles (all are listed), 2 wrong use, 3 no such process, 4 not permitted, 5 kernel \
 modules missing, 6 file error, 7 any other failure.
 
-JSON (on standard error with -o -): {\"command\", \"ok\", \"exit_code\", \"pid\", \"comm\", \"output\", \"threads\", \
+JSON (on standard error with -o -): {\"command\", \"ok\", \"exit_code\", \"pid\", \"comm\", \"output\", \"processes\", \"threads\", \
 \"image_bytes\", \"pages\", \"page_bytes\", \"stored_bytes\", \"zstd\", \"frozen_ns\", \"total_ns\", \"after\": \
 \"continued\" | \"killed\" | \"stopped\", \"notes\"}. page_bytes is the size of the pages with contents, stored_bytes what they take \
 in the image, zstd the level (absent: stored as they are).";
@@ -79,9 +79,9 @@ Exit codes of crctl's own failures; it then also prints a message that begins wi
   124  a file could not be read or written
   125  any other failure
 
-JSON: when the program runs {\"command\", \"ok\", \"pid\", \"tgid\", \"threads\", \"image_bytes\", \"pages\", \
+JSON: when the program runs {\"command\", \"ok\", \"pid\", \"tgid\", \"processes\", \"threads\", \"image_bytes\", \"pages\", \
 \"restart_ns\", \"time_namespace\", \"pid_namespace\", \"notes\"}; what the program prints may come before it. With --dry-run \
-{\"command\", \"ok\", \"dry_run\": true, \"tgid\", \"threads\", \"time_namespace\", \"notes\"}.";
+{\"command\", \"ok\", \"dry_run\": true, \"tgid\", \"processes\", \"threads\", \"time_namespace\", \"notes\"}.";
 
 const STATUS_HELP: &str = "\
 Exit codes: 0 the modules are loaded, 1 they are not, other codes as for crctl check.
@@ -91,8 +91,8 @@ JSON: {\"command\", \"ok\", \"exit_code\", \"loaded\", \"kernel\", \"version\", 
 
 /// Checkpoint and restart processes.
 ///
-/// crctl writes the state of a running process, with all its threads, to an image file, and makes a running process
-/// of it again: later, after a reboot, or on another machine with the same kernel and files. The work is done by
+/// crctl writes the state of a running process, with all its threads and descendants, to an image file, and makes
+/// running processes of it again: later, after a reboot, or on another machine with the same kernel and files. The work is done by
 /// kernel modules, which crctl loads when they are needed.
 #[derive(Parser, Debug)]
 #[command(name = "crctl", version, after_long_help = EXIT_CODES, max_term_width = 100)]
@@ -150,12 +150,25 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct TargetArgs {
     /// Process id
-    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
-    pub pid: i32,
+    #[arg(value_parser = clap::value_parser!(i32).range(1..), required_unless_present_any = ["pgrp", "session"])]
+    pub pid: Option<i32>,
+
+    /// All of a process group instead, a job of a shell for instance, which stays outside; a process that descends from one
+    /// of it and has left it is an obstacle
+    #[arg(long, value_name = "PGID", value_parser = clap::value_parser!(i32).range(1..), conflicts_with_all = ["pid", "session", "single"])]
+    pub pgrp: Option<i32>,
+
+    /// All of a session instead, as --pgrp
+    #[arg(long, value_name = "SID", value_parser = clap::value_parser!(i32).range(1..), conflicts_with_all = ["pid", "single"])]
+    pub session: Option<i32>,
 
     /// Promise to connect descriptor N at restart (repeatable); without it, a far end outside is an obstacle
     #[arg(long = "fd", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(i32::MAX)))]
     pub fds: Vec<u32>,
+
+    /// The process alone; without it, all its descendants belong to it
+    #[arg(long)]
+    pub single: bool,
 
     /// Restrictions to give up: the restarted process runs without; otherwise they are obstacles
     #[arg(long, value_name = "WHAT")]
@@ -241,6 +254,21 @@ pub struct RestartArgs {
     /// What to do about regular files that changed since the checkpoint
     #[arg(long, value_enum, default_value_t = Files::Check)]
     pub files: Files,
+
+    /// What to do about control groups
+    #[arg(long, value_enum, default_value_t = Cgroups::Join)]
+    pub cgroups: Cgroups,
+}
+
+/// `--cgroups`.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    /// Each process joins the group it was in; if it cannot, it stays in that of crctl, and a note says so
+    Join,
+    /// A process that cannot join its group makes the restart fail
+    Require,
+    /// All processes stay in the group of crctl
+    Ignore,
 }
 
 /// `--files`.
@@ -360,7 +388,7 @@ mod tests {
         };
         assert_eq!(
             (args.target.pid, args.output, args.kill, args.stop),
-            (12, PathBuf::from("-"), true, false)
+            (Some(12), PathBuf::from("-"), true, false)
         );
         assert_eq!(args.target.fds, [5, 6]);
         assert!(args.target.drop.is_empty());
@@ -376,6 +404,11 @@ mod tests {
             &["checkpoint", "4294967297", "-o", "f"],
             &["checkpoint", "12", "-o", "f", "--drop", "seccomp"],
             &["check", "x"],
+            &["check"],
+            &["check", "1", "--pgrp", "1"],
+            &["check", "--session", "1", "--pgrp", "1"],
+            &["check", "--session", "1", "--single"],
+            &["check", "--session", "0"],
             &["check", "1", "--fd", "-1"],
             &["restart"],
             &["restart", "f", "--fd", "5"],

@@ -98,7 +98,7 @@ impl Device {
     /// Checkpoints (or only looks at) a process. The answers are valid also when the call fails.
     pub fn checkpoint(
         &self,
-        pid: i32,
+        (pid, scope): (i32, u32),
         flags: u32,
         out: Option<BorrowedFd<'_>>,
         external: &[u32],
@@ -112,6 +112,7 @@ impl Device {
             external: external.as_ptr() as u64,
             external_count: external.len() as u32,
             zstd_level,
+            scope,
             ..Default::default()
         };
         // SAFETY: `external` points to `external_count` values that outlive the call.
@@ -143,10 +144,12 @@ impl Device {
     /// Replaces the calling process by the one in the image. Returns only on failure.
     ///
     /// Makes nothing but one system call, so that a fresh clone may use it.
-    pub fn restart(device: &OwnedFd, files: u32, map: &[uapi::FdMap]) -> io::Error {
+    /// `policy` is a `FILES_*` number and `RESTART_*` bits.
+    pub fn restart(device: &OwnedFd, policy: (u32, u32), map: &[uapi::FdMap]) -> io::Error {
         let mut arg = uapi::Restart {
             device_fd: device.as_raw_fd(),
-            files,
+            files: policy.0,
+            flags: policy.1,
             // CAST: as in `checkpoint`.
             fd_map: map.as_ptr() as u64,
             fd_map_count: map.len() as u32,

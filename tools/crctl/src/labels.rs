@@ -6,6 +6,7 @@
 
 use crate::report::Obstacle;
 use crate::sys::process::Pid;
+use crate::tree::{descend, threads};
 use std::fs;
 
 /// Files below `/proc/PID/task/TID/attr` and the security module that speaks there. The last is the file all of
@@ -16,8 +17,16 @@ const SOURCES: [(&str, &str); 3] = [
     ("current", "security"),
 ];
 
-/// One obstacle for each label of `pid`'s threads that a restart would lose.
-pub fn obstacles(pid: Pid) -> Vec<Obstacle> {
+/// One obstacle for each label of the threads of `pid`, and of its descendants unless it is `single`, that a restart
+/// would lose.
+pub fn obstacles(pid: Pid, single: bool) -> Vec<Obstacle> {
+    descend(pid, single)
+        .into_iter()
+        .flat_map(of_process)
+        .collect()
+}
+
+fn of_process(pid: Pid) -> Vec<Obstacle> {
     let mut found: Vec<Obstacle> = Vec::new();
     for (file, module) in SOURCES {
         let own = fs::read(format!("/proc/self/attr/{file}")).unwrap_or_default();
@@ -48,18 +57,6 @@ fn obstacle(pid: Pid, tid: Pid, module: &str, label: &[u8]) -> Obstacle {
         remedy: b"run the program unconfined, or run crctl under the same label (for example with aa-exec or runcon)"
             .to_vec(),
     }
-}
-
-fn threads(pid: Pid) -> Vec<Pid> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut tids: Vec<Pid> = entries
-        .filter_map(|e| e.file_name().to_str()?.parse().ok())
-        .collect();
-    tids.sort_unstable();
-    tids
 }
 
 /// A label without the newline or NUL that some modules end it with.

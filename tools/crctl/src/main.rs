@@ -8,6 +8,7 @@
 //! device's ioctls, `report` what the kernel says about a session, `error` failures and exit codes,
 //! `sys` safe wrappers of system calls.
 
+mod autogroup;
 mod cli;
 mod cmd;
 mod decode;
@@ -23,6 +24,7 @@ mod report;
 mod say;
 mod sys;
 mod target;
+mod tree;
 
 use std::process::ExitCode;
 

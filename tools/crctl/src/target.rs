@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! What `/proc` says about processes: the one to checkpoint, and the one that holds a pid.
 
+use crate::cli::TargetArgs;
 use crate::error::{Class, Failure, Result};
 use crate::escape;
 use crate::sys::process::{self, Pid};
@@ -67,9 +68,46 @@ pub fn inspect(pid: Pid) -> Result<Process> {
     }
 }
 
+/// The process that a checkpoint begins with: the given one, or of a process group or session its leader, or else the first of
+/// those whose parents are not in it. The kernel finds the others.
+///
+/// # Errors
+/// There is no such group or session, or this very program is in it.
+pub fn first(args: &TargetArgs) -> Result<Pid> {
+    let (what, id, is_session) = match (args.pid, args.pgrp, args.session) {
+        (Some(pid), ..) => return Ok(pid),
+        (_, Some(id), _) => ("process group", id, false),
+        (.., id) => ("session", id.unwrap_or(0), true),
+    };
+    let in_scope = |(group, session): (Pid, Pid)| id == if is_session { session } else { group };
+    let members: Vec<(Pid, Pid, bool)> = stats()
+        .filter(|(_, stat)| ids(stat).is_some_and(in_scope))
+        .filter_map(|(pid, stat)| Some((pid, parent(&stat)?, has_ended(&stat))))
+        .collect();
+    let has = |wanted: Pid| members.iter().any(|&(pid, ..)| pid == wanted);
+    if has(process::own_pid()) {
+        return Err(
+            Failure::new(Class::Usage, format!("this crctl itself is in {what} {id}"))
+                .remedy("Run it in a session of its own: setsid crctl ..."),
+        );
+    }
+    let top = |&(pid, parent, ended): &(Pid, Pid, bool)| (!has(parent) && !ended).then_some(pid);
+    let tops: Vec<Pid> = members.iter().filter_map(top).collect();
+    let leader = tops.iter().find(|&&pid| pid == id);
+    leader.or(tops.iter().min()).copied().ok_or_else(|| {
+        Failure::new(Class::NoProcess, format!("there is no {what} {id}"))
+            .remedy("List them with: ps -eo pid,pgid,sid,comm")
+    })
+}
+
 /// Is `pid` that of this process or of one of its threads?
 pub fn is_own(pid: Pid) -> bool {
     std::path::Path::new(&format!("/proc/self/task/{pid}")).exists()
+}
+
+/// Does `/proc` show a process or thread with this id?
+pub fn is_shown(pid: Pid) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok()
 }
 
 /// Who uses the number `pid`, for the message that it is taken.
@@ -108,6 +146,19 @@ fn stats() -> impl Iterator<Item = (Pid, Vec<u8>)> {
         let pid: Pid = entry.file_name().to_str()?.parse().ok()?;
         Some((pid, fs::read(entry.path().join("stat")).ok()?))
     })
+}
+
+/// Has the process of this `/proc/PID/stat` ended, and only waits for its parent?
+fn has_ended(stat: &[u8]) -> bool {
+    let end = stat.iter().rposition(|&b| b == b')');
+    end.and_then(|end| stat.get(end + 2)) == Some(&b'Z')
+}
+
+/// The parent in a `/proc/PID/stat`.
+fn parent(stat: &[u8]) -> Option<Pid> {
+    let end = stat.iter().rposition(|&b| b == b')')?;
+    let mut words = stat.get(end + 1..)?.split(|&b| b == b' ');
+    parse(words.nth(2)?) // after a space and the state
 }
 
 /// Process group and session in a `/proc/PID/stat`; the name in it may contain anything, parentheses too.
@@ -150,6 +201,8 @@ mod tests {
         assert_eq!(ids(b"7 (a) S 1 (b) S 3 70 71 0 -1"), Some((70, 71)));
         assert_eq!(ids(b"7 (sh) S 1 7 6 0"), Some((7, 6)));
         assert_eq!(ids(b"7 (sh"), None);
+        assert_eq!(parent(b"7 (a) S 1 (b) S 3 70 71 0 -1"), Some(3));
+        assert!(has_ended(b"7 (a) S 1) Z 3 70 71") && !has_ended(b"7 (Z) S 1 7 6 0"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `cargo run --release -p crimg --example make_image -- --mib 4096 OUT`
 //!
 //! The pages are what processes have: text, records with pointers, random bytes, zeros, equal pages. The
-//! same options give the same image. A needle, `crkit-needle-XXXXXXXX` with the number of the page, is
+//! same options give the same image. A needle, `crkit-needle-` and the number of the page in hexadecimal, is
 //! in one of 4096 pages, sometimes across the border of two. `crimg verify OUT` finds it sound.
 
 #[path = "../../../format/tests/synth/mod.rs"]
@@ -21,7 +21,7 @@ use cr_format::{
 use crimg::{load::crc, rewrite::Bytes};
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, Seek, Write},
     path::PathBuf,
 };
 
@@ -46,6 +46,9 @@ struct Args {
     /// Another image.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Pages are zeros that are stored as if they were not, in holes of the file: an image of any size that takes no disk.
+    #[arg(long)]
+    holes: bool,
     /// File to write.
     out: PathBuf,
 }
@@ -136,6 +139,8 @@ struct Maker {
     pool: Vec<u8>,
     runs: Vec<Run>,
     data: Vec<u8>,
+    /// Pages are left out as holes.
+    holes: bool,
     /// The rest of a needle that the page before had no room for.
     carry: Vec<u8>,
     pages: u64,
@@ -183,7 +188,12 @@ impl Maker {
             .page(MEMORY, 1, true, &self.runs, sum, &mut head, &mut self.index)
             .map_err(failed)?;
         self.out.write_all(&head)?;
-        self.out.write_all(&self.data)?;
+        if self.holes {
+            // The index comes behind the last hole, so it has its length.
+            self.out.seek_relative(i64::try_from(self.data.len())?)?;
+        } else {
+            self.out.write_all(&self.data)?;
+        }
         self.runs.clear();
         self.data.clear();
         Ok(())
@@ -193,6 +203,12 @@ impl Maker {
         let full = self.data.len() >= CHUNK_PAGES as usize * PAGE_LEN;
         if full || self.runs.len() + 1 >= CHUNK_RUNS as usize {
             self.flush()?;
+        }
+        if self.holes {
+            self.pages += 1;
+            self.add(Run::data(at, 1));
+            self.data.resize(self.data.len() + PAGE_LEN, 0);
+            return Ok(());
         }
         // A needle and the page behind it are stored.
         let needle = number % 4096 == 77;
@@ -303,6 +319,7 @@ fn main() -> Result {
         pool,
         runs: Vec::new(),
         data: Vec::with_capacity(1 << 20),
+        holes: args.holes,
         carry: Vec::new(),
         pages: 0,
         zeros: 0,

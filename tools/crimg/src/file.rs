@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! Random access to an image in a regular file: metadata at once, page data when it is asked for.
+//! Random access to an image in a file (or a copy of a stream, see [`crate::spool`]): metadata at once, page data when it is asked for.
 //!
 //! The index tells where the chunks are. It is derived data, so it is believed only as far as it fits: the
 //! chunks it names must follow each other without a gap, and every header that is read must be the one
@@ -8,8 +8,10 @@
 
 use crate::{
     error::Failure,
+    escape,
     input::{Got, Input},
     load::{self, crc, Image, Sections},
+    spool,
 };
 use cr_format::{
     chunk::{ChunkHeader, ChunkType, CODEC_RAW, HEADER_LEN},
@@ -18,30 +20,41 @@ use cr_format::{
     limits,
     runs::{Run, RunKind, Runs, TABLE_LEN},
     superblock::{self, Superblock},
+    validate::MetaSet,
     writer::{END_CHUNK_LEN, PAGE_HEAD_LEN},
     zstd::check_frame,
     Error, ErrorKind,
 };
-use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Most index that is kept: the chunks of an image of more than 1 TiB.
 const INDEX_MAX: u64 = 64 << 20;
 
+/// Page data is read and hashed in pieces of this length, bytes.
+const READ_PIECE: usize = 128 << 10;
+
 /// A page of zeros.
 pub static ZERO_PAGE: [u8; limits::PAGE as usize] = [0; limits::PAGE as usize];
 
-/// An image in a regular file.
+/// An image in a file.
 pub struct ImageFile {
     /// Head and metadata. `runs` and `chunks` are empty: see [`ImageFile::entries`] and [`ImageFile::runs`].
     pub image: Image,
-    /// As the user named it.
-    pub path: PathBuf,
-    file: File,
+    /// As the user named it; `None` for a copy of a stream.
+    path: Option<PathBuf>,
+    file: Arc<File>,
     len: u64,
-    entries: Vec<IndexEntry>,
+    entries: Arc<Vec<IndexEntry>>,
 }
 
 /// The checked page data of one chunk, decoded.
+#[derive(Default)]
 pub struct PageData {
     /// Its runs.
     pub runs: Vec<Run>,
@@ -127,59 +140,116 @@ impl PageData {
 }
 
 impl ImageFile {
-    /// Opens a regular file and reads superblock, metadata, index and end; no page data, so the time
+    /// Opens a file (`-`: standard input) and reads superblock, metadata, index and end; no page data, so the time
     /// does not depend on the size of the process.
     ///
     /// Damage is in `image.damage`, as with [`load::load`]; what could be read is there.
     ///
     /// # Errors
-    /// [`Failure::Read`]; [`Failure::Usage`] for anything but a regular file.
+    /// [`Failure::Read`]; [`Failure::Output`] if there is no room for the copy of a stream.
     pub fn open(path: &str) -> Result<Self, Failure> {
-        let fail = |error| Failure::Read {
-            image: path.to_owned(),
+        let spooled = spool::open(path)?;
+        let len = spooled.file.metadata().map(|meta| meta.len());
+        let len = len.map_err(|error| Failure::Read {
+            image: spooled.name.clone(),
             error,
-        };
-        let not_regular = || Failure::Usage {
-            message: format!(
-                "{}: this needs an image in a regular file",
-                crate::escape::text(path.as_bytes())
-            ),
-            remedy: "Write the stream to a file first.".to_owned(),
-        };
-        if path == "-" {
-            return Err(not_regular());
-        }
-        let file = File::open(path).map_err(fail)?;
-        let meta = file.metadata().map_err(fail)?;
-        if meta.is_dir() {
-            return Err(fail(io::Error::new(
-                io::ErrorKind::IsADirectory,
-                "it is a directory",
-            )));
-        }
-        if !meta.is_file() {
-            return Err(not_regular());
-        }
+        })?;
         let mut this = Self {
             image: Image {
-                name: path.to_owned(),
+                name: spooled.name,
                 superblock: None,
+                process: 0,
                 sections: Sections::default(),
+                whole: None,
                 chunks: Vec::new(),
                 runs: Vec::new(),
                 end: None,
-                len: meta.len(),
+                len,
                 damage: Vec::new(),
             },
-            path: path.into(),
-            file,
-            len: meta.len(),
-            entries: Vec::new(),
+            path: spooled.is_named.then(|| path.into()),
+            file: Arc::new(spooled.file),
+            len,
+            entries: Arc::default(),
         };
         match this.by_index() {
             Ok(()) => Ok(this),
-            Err(Failure::Defect { .. }) => this.forward(path),
+            Err(Failure::Defect { .. }) => this.forward(),
             Err(e) => Err(e),
+        }
+    }
+
+    /// The same for what looks at one process: that with the id `pid`, which can be left out if there is only one.
+    ///
+    /// # Errors
+    /// Those of [`ImageFile::open`], and [`Failure::Usage`] if it is not clear which process is meant.
+    pub fn open_process(path: &str, pid: Option<u64>) -> Result<Self, Failure> {
+        Self::open(path)?.choose(pid)
+    }
+
+    /// Has the image several processes, of which none has been chosen?
+    pub fn is_tree(&self) -> bool {
+        !self.image.sections.1.is_empty()
+    }
+
+    /// The image as that of one of its processes.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a process that is not there, or that has ended, and if none is named and there are several.
+    pub fn choose(mut self, pid: Option<u64>) -> Result<Self, Failure> {
+        let sections = &self.image.sections;
+        let usage = |message: String| Failure::Usage {
+            message,
+            remedy: process_list(sections),
+        };
+        let number = match pid {
+            Some(pid) => number_of(sections, pid)?,
+            None if self.is_tree() => {
+                return Err(usage(
+                    "the image has several processes: which one is meant?".to_owned(),
+                ))
+            }
+            None => 0,
+        };
+        if !self.is_tree() {
+            return Ok(self);
+        }
+        if let (Some(pid), true) = (pid, sections.has_ended(number)) {
+            return Err(usage(format!(
+                "process {pid} has ended and only waits for its parent: it has no threads and no memory"
+            )));
+        }
+        self.image.take(number);
+        Ok(self)
+    }
+
+    /// Calls `f` with the image as that of each of its processes, in their order.
+    ///
+    /// # Errors
+    /// Those of `f`, the first one.
+    pub fn for_each_process(
+        &self,
+        mut f: impl FnMut(&Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.is_tree() {
+            self.each_process().try_for_each(|process| f(&process))
+        } else {
+            f(self)
+        }
+    }
+
+    /// The image as that of each of its processes, in their order.
+    pub fn each_process(&self) -> impl Iterator<Item = Self> + '_ {
+        let processes = self.processes();
+        (0..processes.whole.processes()).map(move |number| processes.get(number))
+    }
+
+    /// The processes of the image, to be looked at one by one.
+    pub fn processes(&self) -> Processes<'_> {
+        let whole = self.image.whole.clone();
+        Processes {
+            file: self,
+            whole: whole.unwrap_or_else(|| Arc::new(self.image.sections.clone())),
         }
     }
 
@@ -204,6 +274,20 @@ impl ImageFile {
             }
         }
         Ok(Got::All)
+    }
+
+    /// Its path, where a new image can take its place.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a copy of a stream.
+    pub fn place(&self) -> Result<&Path, Failure> {
+        self.path.as_deref().ok_or_else(|| Failure::Usage {
+            message: format!(
+                "{} is a stream: nothing can take its place",
+                crate::escape::text(self.image.name.as_bytes())
+            ),
+            remedy: "Name a file for the new image with -o.".to_owned(),
+        })
     }
 
     /// Length of the file, bytes.
@@ -335,17 +419,20 @@ impl ImageFile {
         let mut stored = std::mem::take(buf);
         // At most 1 MiB: the header has been checked.
         stored.resize(header.stored_len as usize, 0);
-        self.exact(at, &mut stored)?;
-        let check = |bytes: &[u8], stored| {
-            let computed = crc(0, bytes);
+        let mismatch = |stored, computed| {
             let kind = ErrorKind::BadChecksum { stored, computed };
-            if computed == stored {
-                Ok(())
-            } else {
-                Err(self.defect(Error::at(kind, 0), at))
-            }
+            self.defect(Error::at(kind, 0), at)
         };
-        check(&stored, header.payload_crc)?;
+        // In pieces that are still in the processor's cache when they are hashed.
+        let (mut from, mut computed) = (at, 0);
+        for piece in stored.chunks_mut(READ_PIECE) {
+            self.exact(from, piece)?;
+            computed = crc(computed, piece);
+            from = from.saturating_add(piece.len() as u64);
+        }
+        if computed != header.payload_crc {
+            return Err(mismatch(header.payload_crc, computed));
+        }
         if header.codec == CODEC_RAW {
             return Ok(PageData {
                 runs,
@@ -357,7 +444,10 @@ impl ImageFile {
         let bytes = decode(frame, header.raw_len)
             .ok_or(Error::rule("ZSTD-6"))
             .map_err(|e| self.defect(e, at))?;
-        check(&bytes, header.raw_crc)?;
+        let computed = crc(0, &bytes);
+        if computed != header.raw_crc {
+            return Err(mismatch(header.raw_crc, computed));
+        }
         Ok(PageData { runs, bytes })
     }
 
@@ -393,7 +483,7 @@ impl ImageFile {
             return Err(broken("END-5"));
         }
         self.image.end = Some(end);
-        self.entries = entries;
+        self.entries = Arc::new(entries);
         let meta: Vec<IndexEntry> = self
             .entries
             .iter()
@@ -412,8 +502,9 @@ impl ImageFile {
             self.exact(at, &mut payload)?;
             let (stored, computed) = (header.payload_crc, crc(0, &payload));
             if stored == computed {
-                let section = self.image.sections.0.entry(header.section).or_default();
-                section.push(&payload, at, header.is_critical());
+                if let Err(e) = self.image.sections.add(&header, &payload, at) {
+                    self.image.damage.push(e);
+                }
             } else {
                 // Left out, as when reading forward.
                 let kind = ErrorKind::BadChecksum { stored, computed };
@@ -474,16 +565,98 @@ impl ImageFile {
     }
 
     /// The index cannot be used: reads all headers instead.
-    fn forward(mut self, path: &str) -> Result<Self, Failure> {
-        self.image = load::load(&mut Input::open(path)?)?;
+    fn forward(mut self) -> Result<Self, Failure> {
+        let file = self.file.try_clone();
+        let input = file.and_then(|file| Input::of_file(&self.image.name, file));
+        let mut input = input.map_err(|error| Failure::Read {
+            image: self.image.name.clone(),
+            error,
+        })?;
+        self.image = load::load(&mut input)?;
         self.image.len = self.len;
-        self.entries = std::mem::take(&mut self.image.chunks)
+        let chunks = std::mem::take(&mut self.image.chunks);
+        let chunks = chunks
             .iter()
             .filter(|c| !matches!(c.header.chunk_type, ChunkType::Index | ChunkType::End))
-            .map(|c| IndexEntry::new(&c.header, c.offset))
-            .collect();
+            .map(|c| IndexEntry::new(&c.header, c.offset));
+        self.entries = Arc::new(chunks.collect());
         self.image.runs = Vec::new();
         Ok(self)
+    }
+}
+
+/// The processes of an image.
+pub struct Processes<'f> {
+    file: &'f ImageFile,
+    whole: Arc<Sections>,
+}
+
+impl Processes<'_> {
+    /// The sections of all of them.
+    pub fn sections(&self) -> &Sections {
+        &self.whole
+    }
+
+    /// The image as that of the process with this number.
+    pub fn get(&self, number: u32) -> ImageFile {
+        let (file, image) = (self.file, &self.file.image);
+        ImageFile {
+            image: Image {
+                name: image.name.clone(),
+                superblock: image.superblock,
+                process: number,
+                sections: self.whole.view(number),
+                whole: Some(self.whole.clone()),
+                chunks: Vec::new(),
+                runs: Vec::new(),
+                end: image.end,
+                len: image.len,
+                damage: image.damage.clone(),
+            },
+            path: file.path.clone(),
+            file: file.file.clone(),
+            len: file.len,
+            entries: file.entries.clone(),
+        }
+    }
+}
+
+/// Most processes that a message lists.
+const LISTED: u32 = 12;
+
+/// Number of the process with the id `pid`.
+///
+/// # Errors
+/// [`Failure::Usage`] if there is none.
+pub fn number_of(sections: &Sections, pid: u64) -> Result<u32, Failure> {
+    let is = |n: &u32| sections.process(*n).is_some_and(|p| p.tgid == pid);
+    let found = (0..sections.processes()).find(is);
+    found.ok_or_else(|| Failure::Usage {
+        message: format!("--pid {pid}: the image has no such process"),
+        remedy: process_list(sections),
+    })
+}
+
+/// Which processes there are, for a message.
+fn process_list(sections: &Sections) -> String {
+    let count = sections.processes();
+    let name = |n| {
+        let process = sections.process(n)?;
+        let ended = if sections.has_ended(n) { ", ended" } else { "" };
+        Some(format!(
+            "{} ({}{ended})",
+            process.tgid,
+            escape::text(process.comm)
+        ))
+    };
+    let names: Vec<String> = (0..count.min(LISTED)).filter_map(name).collect();
+    match (names.as_slice(), count) {
+        ([], _) => "Its processes cannot be read.".to_owned(),
+        ([one], 1) => format!("It has process {one}."),
+        (names, _) => {
+            let more = if count > LISTED { " …" } else { "" };
+            format!("Name one with --pid; there are: {}{more}", names.join(" "))
+        }
     }
 }
 

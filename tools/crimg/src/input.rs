@@ -75,6 +75,32 @@ impl Input {
         })
     }
 
+    /// A stream.
+    pub fn stream(name: &str, stream: impl Read + 'static) -> Self {
+        Self {
+            name: name.to_owned(),
+            head: Vec::new(),
+            source: Source::Stream(Box::new(stream)),
+        }
+    }
+
+    /// A regular file that is open, from its beginning.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn of_file(name: &str, mut file: File) -> io::Result<Self> {
+        file.rewind()?;
+        Ok(Self {
+            name: name.to_owned(),
+            head: Vec::new(),
+            source: Source::File {
+                len: file.metadata()?.len(),
+                at: 0,
+                file,
+            },
+        })
+    }
+
     /// The file, if it is a regular one: for reading at any place with `pread`.
     pub fn file(&self) -> Option<&File> {
         match &self.source {

@@ -2,7 +2,7 @@
 //! Everything of `crimg` but its `main`: a library, so that the fuzz targets and benchmarks reach each part.
 //!
 //! It reads images only through the crate that the kernel modules use (`cr-format`); it never opens the
-//! device. Where to look: [`cmd`] one file per sub-command · [`view`] one file per resource word ·
+//! device. Where to look: [`cli`] the command line · [`cmd`] one file per sub-command · [`view`] one file per resource word ·
 //! [`load`] reading forward · [`file`] random access · [`memory`] the address space · [`rewrite`] new
 //! images from old ones · [`json`] the machine's view · [`error`] exit codes.
 //!
@@ -10,6 +10,7 @@
 #![allow(missing_docs)] // Documented where it is not obvious; see above.
 
 pub mod atomic;
+pub mod cli;
 pub mod cmd;
 pub mod core_file;
 pub mod diff;
@@ -35,6 +36,7 @@ pub mod repack;
 pub mod report;
 pub mod rewrite;
 pub mod split;
+pub mod spool;
 pub mod style;
 pub mod symbols;
 pub mod syscalls;

@@ -12,13 +12,20 @@ use crate::{
 use cr_format::{
     chunk::{ChunkHeader, ChunkType, HEADER_LEN},
     end::End,
-    limits,
+    limits, records_in, records_of,
     runs::{RunKind, Runs, TABLE_LEN},
+    sections,
     superblock::{self, Superblock},
-    validate::MetaSet,
-    Error, ErrorKind,
+    validate::{self, Kin, MetaSet},
+    BufferRecord, DescriptorRecord, EndRecord, Error, ErrorKind, FileRecord, FsRecord, KinRecord,
+    MappedObjectRecord, MemfdRecord, NotifyRecord, PipeRecord, PlaceRecord, ProcessRecord,
+    RawRecord, Record, TaskRecord, EVENTFD, FILES, INOTIFY, MEMORY, PIDFD, PIPES, PROC, SIGNALFD,
+    TASKS, TIMERFD,
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// CRC-32 with the processor's help.
 pub fn crc(crc: u32, bytes: &[u8]) -> u32 {
@@ -28,7 +35,7 @@ pub fn crc(crc: u32, bytes: &[u8]) -> u32 {
 }
 
 /// The metadata of one section: its payloads joined, and where each piece was in the image.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct SectionData {
     pub bytes: Vec<u8>,
     /// Offset in `bytes`, offset in the image; ascending.
@@ -36,7 +43,22 @@ pub struct SectionData {
     pub critical: bool,
 }
 
+/// Is a record of section `files` about one process? Else it is about an open file, which several may share.
+pub fn is_own_file_record(record_type: u16) -> bool {
+    matches!(record_type, FsRecord::TYPE | DescriptorRecord::TYPE)
+}
+
 impl SectionData {
+    /// Leaves only the records that `wanted` says; what cannot be read goes.
+    fn keep(&mut self, id: u16, wanted: impl Fn(&RawRecord<'_>) -> bool) {
+        let old = std::mem::take(self);
+        for raw in records_in(id, &old.bytes).map_while(Result::ok) {
+            if wanted(&raw) {
+                self.push(raw.bytes(), old.file_offset(raw.offset), old.critical);
+            }
+        }
+    }
+
     /// Adds a payload that was at `offset` in the image.
     pub fn push(&mut self, payload: &[u8], offset: u64, critical: bool) {
         self.pieces.push((self.bytes.len() as u64, offset));
@@ -50,21 +72,185 @@ impl SectionData {
     }
 }
 
-/// Sections by id.
-#[derive(Default)]
-pub struct Sections(pub BTreeMap<u16, SectionData>);
+/// Sections by id: those of the first process and what all share, and those of the others by number and id.
+#[derive(Clone, Default)]
+pub struct Sections(
+    pub BTreeMap<u16, SectionData>,
+    pub BTreeMap<(u32, u16), SectionData>,
+);
 
 impl MetaSet for Sections {
     fn section(&self, id: u16) -> &[u8] {
         self.0.get(&id).map_or(&[], |s| s.bytes.as_slice())
     }
 
+    fn processes(&self) -> u32 {
+        self.1
+            .last_key_value()
+            .map_or(1, |(key, _)| key.0.saturating_add(1))
+    }
+
+    fn of(&self, process: u32, id: u16) -> &[u8] {
+        match process {
+            0 => self.section(id),
+            _ => self
+                .1
+                .get(&(process, id))
+                .map_or(&[], |s| s.bytes.as_slice()),
+        }
+    }
+
     fn ids(&self, visit: &mut dyn FnMut(u16) -> cr_format::Result) -> cr_format::Result {
-        self.0.keys().try_for_each(|id| visit(*id))
+        let others = self.1.keys().map(|key| key.1);
+        let all: BTreeSet<u16> = self.0.keys().copied().chain(others).collect();
+        all.into_iter().try_for_each(visit)
     }
 }
 
 impl Sections {
+    /// All of them, with the number of their process and their id.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u16, &SectionData)> {
+        let first = self.0.iter().map(|(id, data)| (0, *id, data));
+        first.chain(self.1.iter().map(|((n, id), data)| (*n, *id, data)))
+    }
+
+    /// Adds the records behind this header, which were at `offset` in the image.
+    ///
+    /// # Errors
+    /// `OverLimit` for the records of a process that no image can have.
+    pub fn add(&mut self, h: &ChunkHeader, records: &[u8], offset: u64) -> cr_format::Result {
+        let number = u64::from(h.owner);
+        if number >= limits::PROCESSES {
+            let e = Error::over_limit(number.saturating_add(1), limits::PROCESSES);
+            return Err(e.placed(0, offset));
+        }
+        let section = match h.owner {
+            0 => self.0.entry(h.section).or_default(),
+            process => self.1.entry((process, h.section)).or_default(),
+        };
+        section.push(records, offset, h.is_critical());
+        Ok(())
+    }
+
+    /// The relations of all processes, checked.
+    ///
+    /// # Errors
+    /// The rule that they break, or what decoding says.
+    pub fn tree(&self) -> cr_format::Result<Vec<Kin>> {
+        let kin = |n| validate::kin_of(&validate::Process::new(self, n));
+        let mut all = (0..self.processes())
+            .map(kin)
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut ended = validate::leaders_of(self).collect::<cr_format::Result<Vec<_>>>()?;
+        validate::tree(&mut all, &mut ended)?;
+        Ok(all)
+    }
+
+    /// Number of the process with this id, or that has this thread.
+    pub fn number_of(&self, pid: u64) -> Option<u32> {
+        let has = |bytes: &[u8]| {
+            records_of::<TaskRecord<'_>>(bytes).any(|t| t.is_ok_and(|t| t.tid == pid))
+                || records_of::<ProcessRecord<'_>>(bytes).any(|p| p.is_ok_and(|p| p.tgid == pid))
+        };
+        (0..self.processes()).find(|n| has(self.of(*n, TASKS)))
+    }
+
+    /// The process with this number, as far as its record can be read.
+    pub fn process(&self, number: u32) -> Option<ProcessRecord<'_>> {
+        let mut records = records_of::<ProcessRecord<'_>>(self.of(number, TASKS));
+        records.find_map(Result::ok)
+    }
+
+    /// Has the process with this number ended, and its parent has not waited for it yet?
+    pub fn has_ended(&self, number: u32) -> bool {
+        let mut kin = records_of::<KinRecord>(self.of(number, TASKS)).map_while(Result::ok);
+        kin.any(|k| k.zombie == 1)
+    }
+
+    /// What is about one process: its own sections, and of the open files of all those that it has, with what handles
+    /// them; open files that no process has are with the first one.
+    pub fn view(&self, number: u32) -> Self {
+        let mut view = Self::default();
+        for (&id, data) in &self.0 {
+            if number == 0 || !sections::is_of_process(id) {
+                view.0.insert(id, data.clone());
+            }
+        }
+        if number != 0 {
+            let own = self.1.range((number, 0)..=(number, u16::MAX));
+            view.0
+                .extend(own.map(|((_, id), data)| (*id, data.clone())));
+        }
+        if self.1.is_empty() {
+            return view;
+        }
+        let wanted = self.open_files(number);
+        let pipes: BTreeSet<u64> = records_of::<EndRecord>(self.section(PIPES))
+            .map_while(Result::ok)
+            .filter(|e| wanted.contains(&e.file))
+            .map(|e| e.pipe)
+            .collect();
+        let shared = self.0.get(&FILES).into_iter();
+        let mut files = view.0.remove(&FILES).unwrap_or_default();
+        files.keep(FILES, |r| is_own_file_record(r.record_type));
+        for section in shared {
+            for raw in records_in(FILES, &section.bytes).map_while(Result::ok) {
+                if !is_own_file_record(raw.record_type) && wanted.contains(&raw.id.into()) {
+                    let at = section.file_offset(raw.offset);
+                    files.push(raw.bytes(), at, section.critical);
+                }
+            }
+        }
+        if !files.bytes.is_empty() {
+            view.0.insert(FILES, files);
+        }
+        for id in [PIPES, EVENTFD, TIMERFD, SIGNALFD, INOTIFY, PIDFD, PROC] {
+            let Some(section) = view.0.get_mut(&id) else {
+                continue;
+            };
+            section.keep(id, |r| match (id, r.record_type) {
+                (PIPES, PipeRecord::TYPE) => pipes.contains(&r.id.into()),
+                (PIPES, BufferRecord::TYPE) => {
+                    BufferRecord::parse(*r).is_ok_and(|b| pipes.contains(&b.pipe))
+                }
+                (INOTIFY, PlaceRecord::TYPE) => {
+                    PlaceRecord::parse(*r).is_ok_and(|p| wanted.contains(&p.inotify))
+                }
+                (INOTIFY, NotifyRecord::TYPE) => {
+                    NotifyRecord::parse(*r).is_ok_and(|e| wanted.contains(&e.inotify))
+                }
+                _ => wanted.contains(&r.id.into()),
+            });
+            if section.bytes.is_empty() {
+                view.0.remove(&id);
+            }
+        }
+        view
+    }
+
+    /// The open files that a process has by a descriptor or a mapping; with the first process those that none has.
+    fn open_files(&self, number: u32) -> BTreeSet<u64> {
+        let of = |n: u32| {
+            let fds = records_of::<DescriptorRecord>(self.of(n, FILES)).map_while(Result::ok);
+            let maps = records_of::<MappedObjectRecord>(self.of(n, MEMORY)).map_while(Result::ok);
+            fds.map(|d| d.file).chain(maps.map(|m| m.file))
+        };
+        let mut wanted: BTreeSet<u64> = of(number).collect();
+        if number == 0 {
+            let others: BTreeSet<u64> = (1..self.processes()).flat_map(of).collect();
+            let all = records_of::<FileRecord<'_>>(self.section(FILES)).map_while(Result::ok);
+            wanted.extend(all.map(|f| f.id.into()).filter(|id| !others.contains(id)));
+        }
+        // A memory file is described by the first of its open files.
+        let memfds = records_of::<MemfdRecord<'_>>(self.section(FILES)).map_while(Result::ok);
+        let first: Vec<u64> = memfds
+            .filter(|m| wanted.contains(&m.id.into()))
+            .map(|m| m.contents)
+            .collect();
+        wanted.extend(first);
+        wanted
+    }
+
     /// Offset in the image of an error, which is in a section or in the container.
     pub fn file_offset(&self, e: &Error) -> u64 {
         match self.0.get(&e.section) {
@@ -94,7 +280,11 @@ pub struct Chunk {
 pub struct Image {
     pub name: String,
     pub superblock: Option<Superblock>,
+    /// Number of the process that [`Sections`] 0 is about.
+    pub process: u32,
     pub sections: Sections,
+    /// The sections of all processes, if `sections` has those of one process only.
+    pub whole: Option<Arc<Sections>>,
     pub chunks: Vec<Chunk>,
     pub runs: Vec<PageRun>,
     pub end: Option<End>,
@@ -114,6 +304,41 @@ impl Image {
         let contents = |k| matches!(k, RunKind::Data | RunKind::Duplicate);
         (of(contents), of(|k| k == RunKind::Zero))
     }
+    /// Are these pages of the memory of the process that the image is about?
+    pub fn is_own(&self, run: &PageRun) -> bool {
+        run.section == MEMORY && run.owner == self.process.saturating_add(1)
+    }
+
+    /// The sections of all processes, whether `sections` has them or not.
+    pub fn all_sections(&self) -> &Sections {
+        self.whole.as_deref().unwrap_or(&self.sections)
+    }
+
+    /// Makes the image that of the process that `pid` is the id of, or that of a thread of: what the others have is not
+    /// seen any more. False if there is none.
+    pub fn select(&mut self, pid: u64) -> bool {
+        let Some(number) = self.sections.number_of(pid) else {
+            return false;
+        };
+        if number != 0 {
+            self.take(number);
+        }
+        true
+    }
+
+    /// Makes the image that of the process with this number.
+    pub fn take(&mut self, number: u32) {
+        let whole = self
+            .whole
+            .take()
+            .unwrap_or_else(|| Arc::new(std::mem::take(&mut self.sections)));
+        self.process = number;
+        self.runs
+            .retain(|r| r.section != MEMORY || r.owner == number.saturating_add(1));
+        self.sections = whole.view(number);
+        self.whole = Some(whole);
+    }
+
     /// Has everything been there and undamaged, as far as `show` looks?
     pub fn is_complete(&self) -> bool {
         self.damage.is_empty() && self.end.is_some()
@@ -129,7 +354,9 @@ pub fn load(input: &mut Input) -> Result<Image, Failure> {
         image: Image {
             name: input.name.clone(),
             superblock: None,
+            process: 0,
             sections: Sections::default(),
+            whole: None,
             chunks: Vec::new(),
             runs: Vec::new(),
             end: None,
@@ -244,11 +471,9 @@ impl Reader<'_> {
                         Error::over_limit(self.meta_total, limits::META_TOTAL).placed(0, at),
                     ));
                 }
-                self.image.sections.0.entry(h.section).or_default().push(
-                    &payload,
-                    at,
-                    h.is_critical(),
-                );
+                if let Err(e) = self.image.sections.add(h, &payload, at) {
+                    self.image.damage.push(e);
+                }
             }
             ChunkType::End => match payload.first_chunk().map(End::parse) {
                 Some(Ok(end)) => self.image.end = Some(end),

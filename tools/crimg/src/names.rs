@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
 //! Names for numbers that the kernel's headers name: signals, flags, modes, capabilities.
 
-use cr_format::{PROT_EXEC, PROT_READ, PROT_WRITE, VMA_FLAG_NAMES, VMA_SHARED};
+use cr_format::{
+    CpuClock, PROT_EXEC, PROT_READ, PROT_WRITE, SEAL_NAMES, VMA_FLAG_NAMES, VMA_SHARED,
+};
 
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
@@ -104,6 +106,7 @@ pub fn file_kind(kind: u64) -> String {
         5 => "deleted file",
         6 => "handled",
         7 => "external",
+        8 => "memfd",
         _ => return format!("kind {kind}"),
     }
     .to_owned()
@@ -132,6 +135,19 @@ pub fn vma_kind(kind: u64) -> String {
         _ => return format!("kind_{kind}"),
     }
     .to_owned()
+}
+
+/// The seals of a memory file, `none` if it has none.
+pub fn seals(seals: u64) -> String {
+    let names: Vec<&str> = SEAL_NAMES
+        .iter()
+        .filter(|(bit, _)| seals & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    match names.as_slice() {
+        [] => "none".to_owned(),
+        names => names.join(","),
+    }
 }
 
 /// The flags of a memory area, without what other columns show.
@@ -374,6 +390,37 @@ pub fn securebits(bits: u64) -> String {
     }
 }
 
+/// A NUMA memory policy (`set_mempolicy(2)`) and its nodes.
+pub fn memory_policy(value: u64, nodes: &[u8]) -> String {
+    const MODES: [&str; 7] = [
+        "default",
+        "preferred",
+        "bind",
+        "interleave",
+        "local",
+        "preferred-many",
+        "weighted-interleave",
+    ];
+    // CAST: an index, looked up.
+    let mode = MODES.get((value & 0x1fff) as usize).unwrap_or(&"?");
+    let flags = [
+        (0x8000, " static"),
+        (0x4000, " relative"),
+        (0x2000, " balancing"),
+    ];
+    let flags: String = flags
+        .iter()
+        .filter(|(bit, _)| value & bit != 0)
+        .map(|f| f.1)
+        .collect();
+    let nodes = if nodes.is_empty() {
+        String::new()
+    } else {
+        format!(" nodes {}", cpus(nodes))
+    };
+    format!("memory {mode}{flags}{nodes}")
+}
+
 /// An I/O priority (`ioprio_get(2)`); empty if none was set.
 pub fn ioprio(value: u64) -> String {
     let level = value & 7;
@@ -417,9 +464,35 @@ pub fn clock(n: u64) -> String {
         8 => "realtime_alarm",
         9 => "boottime_alarm",
         11 => "tai",
-        n => return n.to_string(),
+        n => return cpu_clock(n).unwrap_or_else(|| n.to_string()),
     };
     name.to_owned()
+}
+
+/// `IORING_SETUP_*` bits by name.
+pub fn ring_flags(flags: u64) -> String {
+    let known = |(bit, name): &(u64, &str)| (flags & bit != 0).then(|| (*name).to_owned());
+    let rest = flags & !cr_format::RING_FLAGS;
+    let names = cr_format::RING_FLAG_NAMES.iter().filter_map(known);
+    names
+        .chain((rest != 0).then(|| format!("{rest:#x}")))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A clock of CPU time.
+fn cpu_clock(n: u64) -> Option<String> {
+    let clock = CpuClock::of(n)?;
+    let kind = match clock.which {
+        0 => "_prof",
+        1 => "_virt",
+        _ => "",
+    };
+    let whose = if clock.thread { "thread" } else { "process" };
+    Some(match clock.id {
+        0 => format!("{whose}_cputime{kind}"),
+        id => format!("{whose}_cputime{kind} of {id}"),
+    })
 }
 
 /// `EPOLL*` bits by name.
@@ -441,11 +514,16 @@ pub fn poll_events(events: u64) -> String {
         (0x4000_0000, "oneshot"),
         (0x8000_0000, "edge"),
     ];
-    let mut left = events;
+    words(events, &NAMES)
+}
+
+/// The names of the bits of a set; what has none as a number.
+fn words(set: u64, names: &[(u64, &str)]) -> String {
+    let mut left = set;
     let mut words: Vec<String> = Vec::new();
-    for (bit, name) in NAMES {
+    for (bit, name) in names {
         if left & bit != 0 {
-            words.push(name.to_owned());
+            words.push((*name).to_owned());
             left &= !bit;
         }
     }
@@ -455,9 +533,48 @@ pub fn poll_events(events: u64) -> String {
     words.join(" ")
 }
 
+/// `IN_*` bits by name, and those of an event that only the kernel sees.
+pub fn file_events(events: u64) -> String {
+    words(
+        events,
+        &[
+            (0x1, "access"),
+            (0x2, "modify"),
+            (0x4, "attrib"),
+            (0x8, "close_write"),
+            (0x10, "close_nowrite"),
+            (0x20, "open"),
+            (0x40, "moved_from"),
+            (0x80, "moved_to"),
+            (0x100, "create"),
+            (0x200, "delete"),
+            (0x400, "delete_self"),
+            (0x800, "move_self"),
+            (0x1000, "open_exec"),
+            (0x2000, "unmount"),
+            (0x4000, "overflow"),
+            (0x8000, "ignored"),
+            (0x0400_0000, "excl_unlink"),
+            (0x0800_0000, "on_child"),
+            (0x4000_0000, "isdir"),
+            (0x8000_0000, "oneshot"),
+        ],
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_of_cpu_time_have_names() {
+        assert_eq!(clock(0xffff_fffa), "process_cputime");
+        assert_eq!(clock(0xffff_fffe), "thread_cputime");
+        let id = |n: u32| u64::from(!n << 3);
+        assert_eq!(clock(id(1234) | 6), "thread_cputime of 1234");
+        assert_eq!(clock(id(1234) | 1), "process_cputime_virt of 1234");
+        assert_eq!((cpu_clock(id(1) | 3), clock(77)), (None, "77".to_owned()));
+    }
 
     #[test]
     fn signals_have_their_names() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0
-//! Standard output: buffered, and every error of it kept apart from those of the image.
+//! Standard output: buffered, and every error of it kept apart from those of the image. And standard error.
 
 use crate::error::Failure;
 use std::{
@@ -7,8 +7,11 @@ use std::{
     io::{self, BufWriter, IsTerminal, Write},
 };
 
-/// Where a command prints: standard output, or a buffer of a test.
-pub struct Output(BufWriter<Box<dyn Write>>);
+/// Where a command prints: standard output and standard error, or buffers of a test.
+pub struct Output {
+    data: BufWriter<Box<dyn Write>>,
+    messages: Box<dyn Write>,
+}
 
 impl Default for Output {
     fn default() -> Self {
@@ -18,12 +21,22 @@ impl Default for Output {
 
 impl Output {
     pub fn new() -> Self {
-        Self::to(Box::new(io::stdout().lock()))
+        Self::to(Box::new(io::stdout().lock()), Box::new(io::stderr()))
     }
 
     /// Prints into something else.
-    pub fn to(sink: Box<dyn Write>) -> Self {
-        Self(BufWriter::new(sink))
+    pub fn to(data: Box<dyn Write>, messages: Box<dyn Write>) -> Self {
+        Self {
+            data: BufWriter::new(data),
+            messages,
+        }
+    }
+
+    /// Tells the user something that is not what the command was asked for: a line on standard error. Texts of an
+    /// image must be escaped.
+    pub fn message(&mut self, line: impl fmt::Display) {
+        // In one piece, so that lines of several programs do not mix. Nobody can be told of a failure.
+        let _ = self.messages.write_all(format!("{line}\n").as_bytes());
     }
 
     /// Writes raw bytes: contents that the user asked for, or a document that is escaped already.
@@ -31,7 +44,7 @@ impl Output {
     /// # Errors
     /// [`Failure::Write`].
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.0.write_all(bytes).map_err(Failure::Write)
+        self.data.write_all(bytes).map_err(Failure::Write)
     }
 
     /// Writes one line.
@@ -39,7 +52,7 @@ impl Output {
     /// # Errors
     /// [`Failure::Write`].
     pub fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
-        writeln!(self.0, "{line}").map_err(Failure::Write)
+        writeln!(self.data, "{line}").map_err(Failure::Write)
     }
 
     /// Writes a line `label  value`.
@@ -56,7 +69,7 @@ impl Output {
     /// # Errors
     /// [`Failure::Write`].
     pub fn json(&mut self, document: &impl serde::Serialize) -> Result<(), Failure> {
-        let mut escaped = EscapedJson(&mut self.0);
+        let mut escaped = EscapedJson(&mut self.data);
         serde_json::to_writer_pretty(&mut escaped, document)
             .map_err(|e| Failure::Write(e.into()))?;
         self.line("")
@@ -67,7 +80,7 @@ impl Output {
     /// # Errors
     /// [`Failure::Write`].
     pub fn finish(&mut self) -> Result<(), Failure> {
-        self.0.flush().map_err(Failure::Write)
+        self.data.flush().map_err(Failure::Write)
     }
 
     /// Is it a terminal?

@@ -3,8 +3,8 @@
 
 use crate::load::Sections;
 use cr_format::{
-    records_of, validate::MetaSet, MmRecord, ProcessRecord, TaskRecord, MEMORY, REGS, REG_NAMES,
-    TASKS,
+    records_of, validate::MetaSet, ExitedRecord, MmRecord, ProcessRecord, TaskRecord, MEMORY, REGS,
+    REG_NAMES, TASKS,
 };
 
 /// The process of an image, as far as its records can be decoded.
@@ -46,6 +46,14 @@ impl<'s> Process<'s> {
             .chunks_exact(2)
             .find_map(|pair| (pair.first() == Some(&kind)).then(|| pair.last().copied())?)
     }
+}
+
+/// The exit code of a main thread that has ended while others go on; `None` for every other thread.
+pub fn exit_code(sections: &Sections, task: &TaskRecord<'_>) -> Option<u64> {
+    records_of::<ExitedRecord>(sections.section(TASKS))
+        .map_while(Result::ok)
+        .find(|e| u64::from(e.id) == task.tid)
+        .map(|e| e.status >> 8)
 }
 
 /// The general registers of a thread, in the order of [`REG_NAMES`]; missing ones are zero.

@@ -120,8 +120,8 @@ type PageFilter<'p> = Box<dyn FnMut(&IndexEntry) -> Result<PageAction, Failure> 
 pub struct Rewrite<'f> {
     file: &'f ImageFile,
     superblock: Superblock,
-    /// Records and critical flag by section.
-    sections: BTreeMap<u16, (Vec<u8>, bool)>,
+    /// Records and critical flag by section and process, which is the order of the image.
+    sections: BTreeMap<(u16, u32), (Vec<u8>, bool)>,
     edits: Vec<(String, String)>,
     pages: Option<PageFilter<'f>>,
     keep_uuid: bool,
@@ -129,10 +129,20 @@ pub struct Rewrite<'f> {
 
 impl MetaSet for Rewrite<'_> {
     fn section(&self, id: u16) -> &[u8] {
-        self.sections.get(&id).map_or(&[], |s| s.0.as_slice())
+        self.of(0, id)
+    }
+    fn processes(&self) -> u32 {
+        let last = self.sections.keys().map(|key| key.1).max();
+        last.unwrap_or(0).saturating_add(1)
+    }
+    fn of(&self, process: u32, id: u16) -> &[u8] {
+        let section = self.sections.get(&(id, process));
+        section.map_or(&[], |s| s.0.as_slice())
     }
     fn ids(&self, visit: &mut dyn FnMut(u16) -> FormatResult) -> FormatResult {
-        self.sections.keys().try_for_each(|id| visit(*id))
+        let mut ids: Vec<u16> = self.sections.keys().map(|key| key.0).collect();
+        ids.dedup();
+        ids.into_iter().try_for_each(visit)
     }
 }
 
@@ -152,12 +162,12 @@ impl<'f> Rewrite<'f> {
             let e = Error::unsupported("feature of the image that an editor must know");
             return Err(file.defect(e, 0));
         }
-        let sections = file.image.sections.0.iter();
+        let sections = file.image.all_sections().iter();
         Ok(Self {
             file,
             superblock,
             sections: sections
-                .map(|(id, s)| (*id, (s.bytes.clone(), s.critical)))
+                .map(|(process, id, s)| ((id, process), (s.bytes.clone(), s.critical)))
                 .collect(),
             edits: Vec::new(),
             pages: None,
@@ -170,13 +180,20 @@ impl<'f> Rewrite<'f> {
         &mut self.superblock
     }
 
-    /// Replaces the records of a section; empty ones remove it. A new third party's section is ancillary.
+    /// Replaces the records of a section that processes share, or of the first process; empty ones remove it. A new third
+    /// party's section is ancillary.
     pub fn section(&mut self, id: u16, records: Vec<u8>) {
-        let critical = self.sections.get(&id).is_some_and(|s| s.1);
+        self.section_of(0, id, records);
+    }
+
+    /// The same for the process with this number.
+    pub fn section_of(&mut self, process: u32, id: u16, records: Vec<u8>) {
+        let key = (id, process);
+        let critical = self.sections.get(&key).is_some_and(|s| s.1);
         if records.is_empty() {
-            self.sections.remove(&id);
+            self.sections.remove(&key);
         } else {
-            self.sections.insert(id, (records, critical));
+            self.sections.insert(key, (records, critical));
         }
     }
 
@@ -218,7 +235,20 @@ impl<'f> Rewrite<'f> {
     ///
     /// # Errors
     /// Everything; what was at the target is untouched then.
-    pub fn run(mut self, target: Target, show_progress: bool) -> Result<Written, Failure> {
+    pub fn run(self, target: Target, show_progress: bool) -> Result<Written, Failure> {
+        self.run_checked(target, show_progress, |_| Ok(()))
+    }
+
+    /// The same; a new file takes its name, or the place of the old one, only if `check` has nothing against it.
+    ///
+    /// # Errors
+    /// Those of [`Rewrite::run`] and of `check`; the target is untouched then.
+    pub fn run_checked(
+        mut self,
+        target: Target,
+        show_progress: bool,
+        check: impl FnOnce(&Path) -> Result<(), Failure>,
+    ) -> Result<Written, Failure> {
         if !self.keep_uuid {
             self.superblock.uuid = new_uuid().map_err(Failure::Write)?;
         }
@@ -226,7 +256,7 @@ impl<'f> Rewrite<'f> {
         self.check()?;
         let mut out = match target {
             Target::File { path, force } => Out::File(AtomicFile::create(&path, force)?),
-            Target::InPlace => Out::File(AtomicFile::create(&self.file.path, true)?),
+            Target::InPlace => Out::File(AtomicFile::create(self.file.place()?, true)?),
             Target::Stdout => Out::Stdout(Box::new(io::stdout().lock())),
         };
         let label = if show_progress { "writing" } else { "" };
@@ -248,7 +278,10 @@ impl<'f> Rewrite<'f> {
         let written = job.written;
         bar.finish_and_clear();
         match out {
-            Out::File(f) => f.commit()?,
+            Out::File(f) => {
+                check(f.temporary())?;
+                f.commit()?;
+            }
             Out::Stdout(mut w) => w.flush().map_err(Failure::Write)?,
         }
         Ok(written)
@@ -265,8 +298,9 @@ impl<'f> Rewrite<'f> {
         let mut block = [0; superblock::LEN];
         job.writer.superblock(&self.superblock, &mut block);
         job.put(&block)?;
-        for (id, (records, critical)) in self.sections.iter().filter(|s| *s.0 != STATS) {
-            job.meta(*id, *critical, records)?;
+        for ((id, process), (records, critical)) in self.sections.iter().filter(|s| s.0 .0 != STATS)
+        {
+            job.meta(*process, *id, *critical, records)?;
         }
         let mut filter = self.pages.take();
         let mut first = true;
@@ -298,8 +332,8 @@ impl<'f> Rewrite<'f> {
             self.section(STATS, stats);
             (job.written.pages, job.written.zero_pages) = (job.counts.pages, job.counts.zero);
         }
-        if let Some((records, critical)) = self.sections.get(&STATS) {
-            job.meta(STATS, *critical, records)?;
+        if let Some((records, critical)) = self.sections.get(&(STATS, 0)) {
+            job.meta(0, STATS, *critical, records)?;
         }
         job.end()
     }
@@ -352,7 +386,8 @@ enum Out {
     Stdout(Box<dyn Write>),
 }
 
-/// Page counts of the new image, as section `stats` has them.
+/// Page counts of the new image, as section `stats` has them. Those by area are of images of one process only, for
+/// areas of several have the same numbers.
 struct Counts {
     areas: Vec<(u64, u64, u32)>,
     by_area: BTreeMap<u32, (u64, u64)>,
@@ -362,8 +397,13 @@ struct Counts {
 
 impl Counts {
     fn new(set: &dyn MetaSet) -> Self {
+        let areas = if set.processes() > 1 {
+            &[]
+        } else {
+            set.section(MEMORY)
+        };
         Self {
-            areas: records_of::<VmaRecord<'_>>(set.section(MEMORY))
+            areas: records_of::<VmaRecord<'_>>(areas)
                 .map_while(Result::ok)
                 .map(|v| (v.start, v.end, v.id))
                 .collect(),
@@ -452,13 +492,19 @@ impl Job<'_, '_> {
         self.file.defect(e, self.writer.offset())
     }
 
-    fn meta(&mut self, id: u16, critical: bool, records: &[u8]) -> Result<(), Failure> {
+    fn meta(
+        &mut self,
+        process: u32,
+        id: u16,
+        critical: bool,
+        records: &[u8],
+    ) -> Result<(), Failure> {
         let mut rest = records;
         while let Some(piece) = cut_records(&mut rest) {
             let piece = piece.map_err(|e| self.bad(e.placed(id, e.offset)))?;
             let head = self
                 .writer
-                .meta(id, critical, piece, &mut self.index)
+                .meta_of(process, id, critical, piece, &mut self.index)
                 .map_err(|e| self.bad(e))?;
             self.put(&head)?;
             self.put(piece)?;

@@ -141,6 +141,16 @@ fn the_summary_is_printed_as_text_and_json() {
 
 #[test]
 fn a_pipe_gets_the_same_bytes_as_a_file() {
+    for name in ["avx", "deleted", "memory", "same", "threads", "timens"] {
+        let name = format!("real/{name}.ckpt");
+        let (want, _) = export(&name, &[]);
+        let piped = Command::new(env!("CARGO_BIN_EXE_crimg"))
+            .args(["export", "core", &name, "-o", "-"])
+            .current_dir(tool::folder())
+            .output()
+            .unwrap();
+        assert!(piped.status.success() && piped.stdout == want, "{name}");
+    }
     let (want, _) = export("real/pipes.ckpt", &[]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_crimg"))
         .args(["export", "core", "real/pipes.ckpt", "-o", "-"])

@@ -90,7 +90,7 @@ fn what_is_no_core_of_this_machine_is_refused() {
     refused("an image", &tool::image("process.ckpt"), 3);
 
     let run = tool::crimg(&["import", "core", ".", "-o", image.to_str().unwrap()]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert_eq!(run.code, 6, "{}", run.stderr);
 }
 
 #[test]

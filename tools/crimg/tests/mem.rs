@@ -319,6 +319,68 @@ fn wrong_use_says_what_works() {
     assert!(r.stderr.contains("no memory area"), "{}", r.stderr);
 }
 
+/// A literal that is nowhere else is found wherever it lies: chunks in which it is not are not kept.
+#[test]
+fn a_rare_literal_is_found_over_every_border() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rare.ckpt");
+    let needle = b"once-only";
+    // Within a page, over a border of pages, over the one between two reads, and at both ends.
+    let places = [
+        0,
+        100,
+        PAGE - 5,
+        31 * PAGE + 7,
+        32 * PAGE - 5,
+        33 * PAGE - 9,
+    ];
+    for cut in [33_usize, 32, 20, 1] {
+        for place in places
+            .into_iter()
+            .chain([cut * PAGE - 9, cut * PAGE - 5, cut * PAGE - 1])
+        {
+            let mut memory = b"once-onlx".repeat(33 * PAGE / 9 + 1);
+            memory.truncate(33 * PAGE);
+            let end = (place + needle.len()).min(memory.len());
+            memory[place..end].copy_from_slice(&needle[..end - place]);
+            let mut image = synth::process();
+            let section = image.section(0x11);
+            section.retain(|r| r.kind != 4);
+            let mut areas = section.iter_mut().filter(|r| r.kind == 2);
+            let heap = areas.find(|r| r.id == 3).expect("the heap");
+            heap.set(2, HEAP + 33 * PAGE as u64);
+            image.stats.clear();
+            image.pages = [(0, cut), (cut, 33)]
+                .into_iter()
+                .filter(|(from, to)| from < to)
+                .map(|(from, to)| synth::Pages {
+                    section: 0x11,
+                    owner: 1,
+                    runs: vec![(HEAP + (from * PAGE) as u64, (to - from) as u32, 0)],
+                    sources: vec![0],
+                    data: memory[from * PAGE..to * PAGE].to_vec(),
+                    ..synth::Pages::default()
+                })
+                .collect();
+            std::fs::write(&path, image.bytes()).unwrap();
+            let name = path.to_str().unwrap();
+            for threads in ["-j1", "-j3"] {
+                let r = crimg(&["mem", "grep", threads, name, "once-only"]);
+                let found = place + needle.len() <= memory.len();
+                assert_eq!(r.code, i32::from(!found), "{cut} {place}: {}", r.stderr);
+                let address = format!("{:012x}", HEAP + place as u64);
+                assert_eq!(
+                    r.stdout.contains(&address),
+                    found,
+                    "{cut} {place}: {}",
+                    r.stdout
+                );
+                assert!(r.stdout.lines().count() <= 1, "{}", r.stdout);
+            }
+        }
+    }
+}
+
 #[test]
 fn damaged_page_data_is_an_error_unless_it_is_not_looked_at() {
     let dir = tempfile::tempdir().unwrap();

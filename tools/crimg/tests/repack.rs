@@ -290,7 +290,6 @@ fn damage_is_found_before_the_target_appears() {
 fn wrong_usage_is_explained() {
     for (args, word) in [
         (&["repack", "process.ckpt"][..], "--output"),
-        (&["repack", "-", "-o", "x", "--zstd"], "regular file"),
         (&["repack", "process.ckpt", "-o", "x", "--zstd=20"], "19"),
         (
             &["repack", "process.ckpt", "-o", "x", "--zstd", "--raw"],

@@ -44,9 +44,10 @@ fn every_view_is_as_reviewed() {
 }
 
 /// Image, options, name of the golden files.
-const VIEWS: [(&str, &[&str], &str); 20] = [
+const VIEWS: [(&str, &[&str], &str); 21] = [
     ("resources.ckpt", &["--fds", "--timers"], "resources"),
     ("process.ckpt", &["--tree"], "tree"),
+    ("headless.ckpt", &["--tree", "--threads"], "headless"),
     ("process.ckpt", &["--threads"], "threads"),
     (
         "process.ckpt",

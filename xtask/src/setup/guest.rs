@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Size of the guest's root disk; it is sparse.
-const ROOT_DISK_MIB: u32 = 4096;
+pub(super) const ROOT_DISK_MIB: u32 = 4096;
 /// Size of the disk that carries `/out` back; it is sparse.
 const OUT_DISK_MIB: u32 = 8192;
 

@@ -7,7 +7,11 @@
 
 mod guest;
 mod kernel;
+mod packages;
 mod trees;
+
+pub use packages::comparison;
+pub(crate) use packages::runtimes;
 
 use crate::cache::Cache;
 use anyhow::{bail, ensure, Context, Result};

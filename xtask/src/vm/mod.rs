@@ -20,6 +20,7 @@
 //! # Ok(()) }
 //! ```
 
+mod clock;
 mod complaints;
 mod disks;
 mod qemu;
@@ -32,10 +33,10 @@ use crate::cache::Cache;
 use crate::command::output;
 use crate::setup::Kernel;
 use anyhow::{Context, Result};
-use run_folder::{wait, Ports, RunFolder};
+use run_folder::{wait, wait_for_boot, Boot, Ports, RunFolder};
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// What to run and on what kind of machine.
@@ -55,7 +56,9 @@ pub struct VmOptions {
     pub smp: u32,
     /// The name of a disk that outlives the run, mounted at `/data`. It is made at its first use.
     pub disk: Option<String>,
-    /// After this time the guest is switched off and [`VmResult::status`] is `None`.
+    /// The root disk also has the runtimes and the compiler of `tests/scenes/runtimes`. It is made at its first use.
+    pub runtimes: bool,
+    /// After this time, beside that of the boot, the guest is switched off and [`VmResult::status`] is `None`.
     pub timeout: Duration,
     /// Where the files of `/out` are put. Without it a folder in the cache, removed when the result is dropped.
     pub out_dir: Option<PathBuf>,
@@ -79,6 +82,7 @@ impl Default for VmOptions {
             mem_mb: 3072,
             smp: 2,
             disk: None,
+            runtimes: false,
             timeout: Duration::from_secs(600),
             out_dir: None,
             append: String::new(),
@@ -158,12 +162,47 @@ impl Vm {
         &self.kernel
     }
 
+    /// Starts the machine and waits until the script begins. A guest that a busy host kept from booting, or whose clock
+    /// runs wrong from the start, is switched off and started again: nothing of ours has run in it yet.
+    fn boot(
+        &self,
+        run: &Path,
+        options: &VmOptions,
+        disk: Option<&disks::DataDisk>,
+        ports: &mut Ports,
+    ) -> Result<Child> {
+        const TRIES: usize = 4;
+        let accel = self.accelerator();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut copy = Command::new("cp");
+            copy.args(["--sparse=always", "--reflink=auto"]);
+            output(
+                copy.arg(self.cache.path("boot/out.ext4"))
+                    .arg(run.join("out.ext4")),
+            )?;
+            ports.clear(run)?;
+            let mut qemu = self.qemu(run, options, disk.map(|d| d.path.as_path()), accel)?;
+            if options.interactive || attempt == TRIES {
+                return Ok(qemu);
+            }
+            match wait_for_boot(&mut qemu, run, options.timeout)? {
+                Boot::Done => return Ok(qemu),
+                Boot::Failed(why) => eprintln!("[vm] {why}: started again"),
+            }
+        }
+    }
+
     /// Boots, runs the script, switches off. A script that fails is not an error here: look at the status.
     ///
     /// # Errors
     /// When the machine cannot be started or a file cannot be copied.
     pub fn run(&self, options: &VmOptions) -> Result<VmResult> {
         let start = Instant::now();
+        if options.runtimes {
+            crate::setup::runtimes(&self.cache, &self.kernel)?;
+        }
         let folder = RunFolder::new(&self.cache)?;
         let disk = options
             .disk
@@ -171,21 +210,9 @@ impl Vm {
             .map(|name| self.data_disk(name))
             .transpose()?;
         self.make_payload(&folder.path, options)?;
-        let mut copy = Command::new("cp");
-        copy.args(["--sparse=always", "--reflink=auto"]);
-        output(
-            copy.arg(self.cache.path("boot/out.ext4"))
-                .arg(folder.path.join("out.ext4")),
-        )?;
         let mut ports = Ports::new(&folder.path, options.echo)?;
-        let accel = self.accelerator();
-        let mut qemu = self.qemu(
-            &folder.path,
-            options,
-            disk.as_ref().map(|d| d.path.as_path()),
-            accel,
-        )?;
-        let ended = wait(&mut qemu, start + options.timeout, &mut ports);
+        let mut qemu = self.boot(&folder.path, options, disk.as_ref(), &mut ports)?;
+        let ended = wait(&mut qemu, Instant::now() + options.timeout, &mut ports);
         ports.pump();
         let ended = ended?;
 

@@ -63,7 +63,11 @@ impl Vm {
             ));
             add(&format!("-device virtio-blk-pci,drive={id},serial={id}"));
         };
-        drive("root", "/crkit/boot/root.ext4", "snapshot=on,cache=unsafe");
+        let root = match options.runtimes {
+            true => "/crkit/boot/runtimes.ext4",
+            false => "/crkit/boot/root.ext4",
+        };
+        drive("root", root, "snapshot=on,cache=unsafe");
         drive("payload", "/crkit/run/payload.tar", "readonly=on");
         drive("out", "/crkit/run/out.ext4", "cache=unsafe,discard=unmap");
         if let Some(name) = disk.and_then(Path::file_name) {
@@ -75,7 +79,15 @@ impl Vm {
         }
         add("-append");
         // An oops stays visible and does not reboot; a panic ends the run at once.
-        let append = format!("console=ttyS0 panic=-1 loglevel=7 {}", options.append);
+        // On a busy host the emulated timer may not tick in time for the check of its wiring.
+        let clock = match accel {
+            Accelerator::Kvm => String::new(),
+            Accelerator::Tcg => super::clock::words(self.ticks_per_second()),
+        };
+        let append = format!(
+            "console=ttyS0 panic=-1 loglevel=7 no_timer_check {clock} {}",
+            options.append
+        );
         arguments.push(append.trim_end().to_owned());
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let errors =
@@ -88,6 +100,17 @@ impl Vm {
             command.stdin(Stdio::null()).stdout(Stdio::null());
         }
         command.spawn().context("cannot start QEMU")
+    }
+
+    /// How often the guest's kernel ticks in a second.
+    fn ticks_per_second(&self) -> u64 {
+        let folder = self.kernel.source_folder();
+        let config = self
+            .cache
+            .build_tree()
+            .join(folder.trim_start_matches('/'))
+            .join(".config");
+        super::clock::ticks_per_second(&fs::read_to_string(config).unwrap_or_default())
     }
 
     /// KVM where it works, otherwise emulation. `CRKIT_ACCEL` (`kvm` or `tcg`) decides without a probe.

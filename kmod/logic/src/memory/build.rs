@@ -8,11 +8,18 @@ use cr_format as f;
 /// System call numbers of x86-64.
 mod nr {
     pub(super) const CLOSE: u32 = 3;
+    pub(super) const MMAP: u32 = 9;
+    pub(super) const MPROTECT: u32 = 10;
     pub(super) const MADVISE: u32 = 28;
+    pub(super) const MBIND: u32 = 237;
+    pub(super) const HOME_NODE: u32 = 450;
     pub(super) const MLOCKALL: u32 = 151;
     pub(super) const PRCTL: u32 = 157;
     pub(super) const ARCH_PRCTL: u32 = 158;
     pub(super) const MLOCK2: u32 = 325;
+    pub(super) const PKEY_MPROTECT: u32 = 329;
+    pub(super) const PKEY_ALLOC: u32 = 330;
+    pub(super) const PKEY_FREE: u32 = 331;
     pub(super) const MSEAL: u32 = 462;
 }
 
@@ -25,11 +32,13 @@ const PR_SET_VMA: u64 = 0x5356_4d41;
 const PR_SET_VMA_ANON_NAME: u64 = 0;
 const MADV_RANDOM: u64 = 1;
 const MADV_SEQUENTIAL: u64 = 2;
+const MADV_DONTNEED: u64 = 4;
 const MADV_DONTFORK: u64 = 10;
 const MADV_MERGEABLE: u64 = 12;
 const MADV_HUGEPAGE: u64 = 14;
 const MADV_DONTDUMP: u64 = 16;
 const MADV_WIPEONFORK: u64 = 18;
+const MADV_COLLAPSE: u64 = 25;
 const MADV_GUARD_INSTALL: u64 = 102;
 const MLOCK_ONFAULT: u64 = 1;
 const MCL_FUTURE: u64 = 2;
@@ -42,6 +51,10 @@ const MAP_ANONYMOUS: u32 = 0x20;
 const MAP_GROWSDOWN: u32 = 0x100;
 const MAP_NORESERVE: u32 = 0x4000;
 const MAP_STACK: u32 = 0x2_0000;
+const MAP_HUGETLB: u32 = 0x4_0000;
+const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
+const MAP_HUGE_SHIFT: u32 = 26;
+const PROT_READ_WRITE: u64 = 3;
 
 /// How an area is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,17 +81,21 @@ pub enum Source {
     },
     /// The shared anonymous object with this id.
     Shared(u64),
+    /// The ring with this number.
+    Ring(u64),
 }
 
-/// How to create an area; `None` for those that the kernel makes itself.
+/// How to create an area; `None` for those that the kernel makes itself, and those of [`map_huge`].
 pub fn mapping(a: &Spec) -> Option<Mapping> {
     let source = match a.kind {
+        f::VMA_ANON if a.huge() != 0 => return None,
         f::VMA_ANON => Source::Anonymous,
         f::VMA_FILE => Source::File {
             id: a.object,
             write: a.has(f::VMA_SHARED | f::VMA_MAYWRITE),
         },
         f::VMA_SHARED_ANON => Source::Shared(a.object),
+        f::VMA_RING => Source::Ring(a.object),
         _ => return None,
     };
     let mut flags = match source {
@@ -99,10 +116,58 @@ pub fn mapping(a: &Spec) -> Option<Mapping> {
     }
     // CAST: three bits, equal to PROT_READ, PROT_WRITE and PROT_EXEC of mmap.
     Some(Mapping {
-        prot: (a.prot & 7) as u32,
+        prot: first_prot(a) as u32,
         flags,
         source,
     })
+}
+
+/// The protection that an area is created with: private huge pages cannot be written through another one, and keys
+/// come before memory that may only be executed ([`allocate_keys`]).
+fn first_prot(a: &Spec) -> u64 {
+    if a.huge() != 0 && !a.has(f::VMA_SHARED) {
+        return PROT_READ_WRITE;
+    }
+    // The kernel would choose a protection key for it at once.
+    if a.prot & 7 == f::PROT_EXEC {
+        return f::PROT_READ | f::PROT_EXEC;
+    }
+    a.prot & 7
+}
+
+/// Flags of `mmap` for huge pages of this many bytes, a power of two.
+fn huge_flags(huge: u64, noreserve: bool) -> u32 {
+    let size = huge.checked_ilog2().unwrap_or(0) << MAP_HUGE_SHIFT;
+    let noreserve = if noreserve { MAP_NORESERVE } else { 0 };
+    MAP_ANONYMOUS | MAP_HUGETLB | noreserve | size
+}
+
+/// The call that creates an area of private huge pages; nothing for others.
+pub fn map_huge(a: &Spec, out: &mut dyn OpSink) -> Result<(), PlanError> {
+    if a.kind != f::VMA_ANON || a.huge() == 0 {
+        return Ok(());
+    }
+    let flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | huge_flags(a.huge(), a.has(f::VMA_NORESERVE));
+    let args = [a.start, a.len(), first_prot(a), flags.into(), u64::MAX, 0];
+    let op = Op::values(
+        nr::MMAP,
+        &args,
+        "cannot map huge pages: are there enough (vm.nr_hugepages)?",
+    );
+    out.push(Op {
+        // CAST: an address of user space.
+        expect: Expect::Exactly(a.start as i64),
+        ..op
+    })
+}
+
+/// The call, number and arguments, that maps a new shared object of huge pages somewhere.
+pub fn make_huge(size: u64, huge: u64, noreserve: bool) -> (u32, [u64; 6]) {
+    let flags = MAP_SHARED | huge_flags(huge, noreserve);
+    (
+        nr::MMAP,
+        [0, size, PROT_READ_WRITE, flags.into(), u64::MAX, 0],
+    )
 }
 
 /// What no process can have, and so no image of one.
@@ -136,12 +201,9 @@ pub fn possible(a: &Spec) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Would the kernel take these bounds of the process? See `validate_prctl_map_addr()` in `kernel/sys.c`.
-///
-/// # Errors
-/// The text says what is wrong.
-pub fn possible_bounds(mm: &f::MmRecord<'_>) -> Result<(), &'static str> {
-    let all = [
+/// The addresses of `struct prctl_mm_map`, in its order.
+const fn bounds(mm: &f::MmRecord<'_>) -> [u64; 11] {
+    [
         mm.start_code,
         mm.end_code,
         mm.start_data,
@@ -153,8 +215,18 @@ pub fn possible_bounds(mm: &f::MmRecord<'_>) -> Result<(), &'static str> {
         mm.arg_end,
         mm.env_start,
         mm.env_end,
-    ];
-    if all.iter().any(|&a| a == 0 || a >= f::limits::TASK_SIZE) {
+    ]
+}
+
+/// Would the kernel take these bounds of the process? See `validate_prctl_map_addr()` in `kernel/sys.c`.
+///
+/// # Errors
+/// The text says what is wrong.
+pub fn possible_bounds(mm: &f::MmRecord<'_>) -> Result<(), &'static str> {
+    if bounds(mm)
+        .iter()
+        .any(|&a| a == 0 || a >= f::limits::TASK_SIZE)
+    {
         return Err(
             "a bound of the process (code, data, heap, stack, arguments) is outside of user space",
         );
@@ -176,6 +248,8 @@ pub enum Contents {
     OverFile,
     /// Shared memory of an object of its own: zero until it is written.
     Shared,
+    /// Memory that the kernel has written to when it was mapped; all that is there is kept.
+    Made,
 }
 
 /// Where the contents of an area come from.
@@ -185,6 +259,7 @@ pub fn contents(a: &Spec) -> Contents {
         f::VMA_ANON => Contents::Private,
         f::VMA_FILE if !a.has(f::VMA_SHARED) => Contents::OverFile,
         f::VMA_SHARED_ANON => Contents::Shared,
+        f::VMA_RING => Contents::Made,
         _ => Contents::None,
     }
 }
@@ -210,7 +285,81 @@ pub fn before_fill(a: &Spec, out: &mut dyn OpSink) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// The call that sets `PR_SET_THP_DISABLE` (`value` as `PR_GET_THP_DISABLE` gave it); before the fill too.
+/// The calls that give an area its NUMA policy, before pages are put into it.
+///
+/// On a machine without these nodes they fail, and that is left at it: where memory is does not change what a
+/// program computes.
+pub fn policy(a: &Spec, p: &f::PolicyRecord<'_>, out: &mut dyn OpSink) -> Result<(), PlanError> {
+    let mut nodes = [0u8; 128];
+    for (to, from) in nodes.iter_mut().zip(p.nodes) {
+        *to = *from;
+    }
+    // The kernel reads one bit less than it is told, in whole words.
+    let (mask, bits) = match p.nodes.len() {
+        0 => (Arg::Value(0), 0),
+        _ => (Arg::Data(0), 8 * 128 + 1),
+    };
+    let args = [
+        Arg::Value(a.start),
+        Arg::Value(a.len()),
+        Arg::Value(p.mode),
+        mask,
+        Arg::Value(bits),
+        Arg::Value(0),
+    ];
+    let what = "cannot set the NUMA policy of an area";
+    out.push(Op {
+        expect: Expect::SuccessOr(crate::tasks::EINVAL),
+        ..Op::with_data(nr::MBIND, &args, &nodes, what)
+    })?;
+    if let Ok(home) = u64::try_from(p.home) {
+        out.push(Op {
+            expect: Expect::SuccessOr(crate::tasks::EINVAL),
+            ..Op::values(nr::HOME_NODE, &[a.start, a.len(), home, 0], what)
+        })?;
+    }
+    Ok(())
+}
+
+/// Can the kernel put memory of this area into transparent huge pages that a checkpoint records?
+pub fn may_be_huge(a: &Spec) -> bool {
+    a.kind == f::VMA_ANON && a.huge() == 0 && a.len() >= f::HUGE_2M
+}
+
+/// How far from `at` on all pages are in ranges of huge pages, or none are: `ranges` ascend. The answer is that and the end.
+pub fn is_huge(ranges: &[(u64, u64)], at: u64) -> (bool, u64) {
+    let next = ranges.partition_point(|r| r.1 <= at);
+    match ranges.get(next) {
+        Some(r) if r.0 <= at => (true, r.1),
+        Some(r) => (false, r.0),
+        None => (false, u64::MAX),
+    }
+}
+
+/// The call that makes a range huge that is not yet; it may fail, for huge pages can run out.
+pub fn collapse(start: u64, end: u64, out: &mut dyn OpSink) -> Result<(), PlanError> {
+    let len = end.saturating_sub(start);
+    let op = Op::values(
+        nr::MADVISE,
+        &[start, len, MADV_COLLAPSE],
+        "cannot make huge pages",
+    );
+    out.push(Op {
+        expect: Expect::Any,
+        ..op
+    })
+}
+
+/// The call that lets the process have transparent huge pages, whatever was set before.
+pub fn thp_enable(out: &mut dyn OpSink) -> Result<(), PlanError> {
+    out.push(Op::values(
+        nr::PRCTL,
+        &[PR_SET_THP_DISABLE, 0, 0, 0, 0],
+        "cannot allow huge pages",
+    ))
+}
+
+/// The call that sets `PR_SET_THP_DISABLE` (`value` as `PR_GET_THP_DISABLE` gave it).
 pub fn thp_disable(value: u64, out: &mut dyn OpSink) -> Result<(), PlanError> {
     if value == 0 {
         return Ok(());
@@ -219,6 +368,16 @@ pub fn thp_disable(value: u64, out: &mut dyn OpSink) -> Result<(), PlanError> {
         nr::PRCTL,
         &[PR_SET_THP_DISABLE, 1, value & !1, 0, 0],
         "cannot disable huge pages",
+    ))
+}
+
+/// The call that drops the pages of a range of private memory: what is behind them shows again.
+pub fn drop_pages(start: u64, end: u64, out: &mut dyn OpSink) -> Result<(), PlanError> {
+    let len = end.saturating_sub(start);
+    out.push(Op::values(
+        nr::MADVISE,
+        &[start, len, MADV_DONTNEED],
+        "cannot drop memory that was the parent's",
     ))
 }
 
@@ -232,7 +391,7 @@ pub fn guard(start: u64, end: u64, out: &mut dyn OpSink) -> Result<(), PlanError
     ))
 }
 
-/// Calls that give a filled area its advice, its locks and its name.
+/// Calls that give a protected area its advice, its locks and its name.
 pub fn after_fill(a: &Spec, name: &[u8], out: &mut dyn OpSink) -> Result<(), PlanError> {
     if a.kind == f::VMA_SPECIAL {
         return Ok(());
@@ -295,6 +454,95 @@ pub fn after_fill(a: &Spec, name: &[u8], out: &mut dyn OpSink) -> Result<(), Pla
     Ok(())
 }
 
+/// The highest protection key of a process: one that is allocated, or that an area has although it has been freed.
+pub fn highest_key<'a>(keys: &f::KeysRecord, areas: impl Iterator<Item = &'a Spec>) -> u64 {
+    let allocated = u64::from(63_u32.saturating_sub((keys.allocated | 1).leading_zeros()));
+    areas
+        .fold(allocated, |highest, a| highest.max(a.pkey))
+        .min(15)
+}
+
+/// The calls that allocate protection keys, before any area gets its protection. Keys are given out from 1 on, so those
+/// up to the highest that are not wanted are freed behind ([`free_keys`]).
+///
+/// The key of execute-only memory is allocated by the kernel when the first such area is protected, `execute_only`.
+pub fn allocate_keys(
+    keys: &f::KeysRecord,
+    highest: u64,
+    execute_only: Option<&Spec>,
+    out: &mut dyn OpSink,
+) -> Result<(), PlanError> {
+    for key in 1..=highest {
+        match execute_only.filter(|_| key == keys.execute_only) {
+            Some(a) => out.push(Op::values(
+                nr::MPROTECT,
+                &[a.start, a.len(), f::PROT_EXEC],
+                "cannot protect an area",
+            ))?,
+            None => {
+                let what =
+                    "cannot allocate memory protection keys: has this processor got them (pku)?";
+                let op = Op::values(nr::PKEY_ALLOC, &[0, 0], what);
+                out.push(Op {
+                    // CAST: at most 63.
+                    expect: Expect::Exactly(key as i64),
+                    ..op
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The call that gives a filled area its protection and its key, where it has not got them yet.
+pub fn protect(
+    a: &Spec,
+    keys: Option<&f::KeysRecord>,
+    out: &mut dyn OpSink,
+) -> Result<(), PlanError> {
+    if a.kind == f::VMA_SPECIAL {
+        return Ok(());
+    }
+    let prot = a.prot & 7;
+    let automatic = match prot {
+        f::PROT_EXEC => keys.map_or(0, |k| k.execute_only),
+        _ => 0,
+    };
+    if keys.is_some() && a.pkey != automatic {
+        return out.push(Op::values(
+            nr::PKEY_MPROTECT,
+            &[a.start, a.len(), prot, a.pkey],
+            "cannot give an area its protection key",
+        ));
+    }
+    if first_prot(a) != prot {
+        out.push(Op::values(
+            nr::MPROTECT,
+            &[a.start, a.len(), prot],
+            "cannot protect an area",
+        ))?;
+    }
+    Ok(())
+}
+
+/// The calls that free the keys up to the highest which the process has not allocated, when all areas have theirs.
+pub fn free_keys(
+    keys: &f::KeysRecord,
+    highest: u64,
+    out: &mut dyn OpSink,
+) -> Result<(), PlanError> {
+    for key in 1..=highest {
+        if keys.allocated >> (key & 63) & 1 == 0 {
+            out.push(Op::values(
+                nr::PKEY_FREE,
+                &[key],
+                "cannot free a protection key",
+            ))?;
+        }
+    }
+    Ok(())
+}
+
 /// The last calls about an area: after them nothing can be changed.
 pub fn seal(a: &Spec, out: &mut dyn OpSink) -> Result<(), PlanError> {
     if a.has(f::VMA_SEALED) && a.kind != f::VMA_SPECIAL {
@@ -333,25 +581,12 @@ pub fn mm_map(
     let auxv_at = scratch
         .checked_add(MM_MAP as u64)
         .ok_or(PlanError::Impossible("no scratch memory"))?;
-    let addresses = [
-        mm.start_code,
-        mm.end_code,
-        mm.start_data,
-        mm.end_data,
-        mm.start_brk,
-        mm.brk,
-        mm.start_stack,
-        mm.arg_start,
-        mm.arg_end,
-        mm.env_start,
-        mm.env_end,
-        auxv_at,
-        // CAST: at most 1024; the high half is the descriptor.
-        auxv_len as u64 | u64::from(exe_fd.unwrap_or(u32::MAX)) << 32,
-    ];
+    // CAST: at most 1024; the high half is the descriptor.
+    let last = auxv_len as u64 | u64::from(exe_fd.unwrap_or(u32::MAX)) << 32;
+    let addresses = bounds(mm).into_iter().chain([auxv_at, last]);
     for (to, from) in data
         .chunks_exact_mut(8)
-        .zip(addresses.into_iter().chain(mm.auxv.iter()))
+        .zip(addresses.chain(mm.auxv.iter()))
     {
         for (t, f) in to.iter_mut().zip(from.to_le_bytes()) {
             *t = f;
@@ -438,6 +673,102 @@ mod tests {
             kind: f::VMA_ANON,
             ..Spec::default()
         }
+    }
+
+    #[test]
+    fn ranges_of_huge_pages_say_how_far_they_hold() {
+        let ranges = [(0x20_0000, 0x60_0000), (0x80_0000, 0xa0_0000)];
+        assert_eq!(is_huge(&ranges, 0), (false, 0x20_0000));
+        assert_eq!(is_huge(&ranges, 0x20_0000), (true, 0x60_0000));
+        assert_eq!(is_huge(&ranges, 0x5f_f000), (true, 0x60_0000));
+        assert_eq!(is_huge(&ranges, 0x60_0000), (false, 0x80_0000));
+        assert_eq!(is_huge(&ranges, 0xa0_0000), (false, u64::MAX));
+        assert_eq!(is_huge(&[], 0), (false, u64::MAX));
+    }
+
+    #[test]
+    fn private_huge_pages_are_mapped_by_a_call_and_protected_when_they_are_filled() {
+        let huge = Spec {
+            start: 0x20_0000,
+            end: 0x60_0000,
+            prot: 1,
+            flags: f::VMA_HUGETLB_2M | f::VMA_NORESERVE,
+            ..Spec::default()
+        };
+        assert_eq!(mapping(&huge), None);
+        let mut list = List::default();
+        map_huge(&huge, &mut list).unwrap();
+        map_huge(&anon(0), &mut list).unwrap();
+        protect(&huge, None, &mut list).unwrap();
+        assert_eq!(list.calls(), [(nr::MMAP, 3), (nr::MPROTECT, 1)]);
+        let flags = 0x02 | 0x20 | 0x4000 | 0x4_0000 | 0x10_0000 | 21 << 26;
+        assert_eq!(list.0[0].1[3], Arg::Value(flags));
+        assert_eq!(list.0[0].3, Expect::Exactly(0x20_0000));
+        let file = Spec {
+            kind: f::VMA_FILE,
+            object: 1,
+            ..huge
+        };
+        assert_eq!(mapping(&file).unwrap().prot, 3);
+        let shared = Spec {
+            flags: file.flags | f::VMA_SHARED,
+            ..file
+        };
+        assert_eq!(mapping(&shared).unwrap().prot, 1, "written by other means");
+        let (nr, args) = make_huge(1 << 30, f::HUGE_1G, false);
+        assert_eq!(
+            (nr, args[1], args[3]),
+            (9, 1 << 30, 0x1 | 0x20 | 0x4_0000 | 30 << 26)
+        );
+    }
+
+    #[test]
+    fn keys_are_allocated_up_to_the_highest_and_those_between_freed() {
+        let keys = f::KeysRecord {
+            id: 1,
+            allocated: 0b11010,
+            execute_only: 3,
+        };
+        let code = Spec {
+            prot: f::PROT_EXEC,
+            pkey: 3,
+            ..anon(0)
+        };
+        assert_eq!(mapping(&code).unwrap().prot, 5, "no key is chosen yet");
+        let numbers = |list: &List| -> Vec<u32> { list.calls().iter().map(|c| c.0).collect() };
+        let mut list = List::default();
+        allocate_keys(&keys, 4, Some(&code), &mut list).unwrap();
+        let alloc = nr::PKEY_ALLOC;
+        assert_eq!(numbers(&list), [alloc, alloc, nr::MPROTECT, alloc]);
+        assert_eq!(list.0[3].3, Expect::Exactly(4));
+        let mut list = List::default();
+        allocate_keys(&keys, 4, None, &mut list).unwrap();
+        assert_eq!(numbers(&list), [alloc; 4]);
+        let mut list = List::default();
+        free_keys(&keys, 5, &mut list).unwrap();
+        assert_eq!(numbers(&list), [nr::PKEY_FREE; 2]);
+        assert_eq!(list.0[0].1[0], Arg::Value(2));
+        assert_eq!(list.0[1].1[0], Arg::Value(5));
+        let freed = Spec { pkey: 6, ..code };
+        assert_eq!(highest_key(&keys, [&code, &freed].into_iter()), 6);
+        assert_eq!(highest_key(&keys, [&code].into_iter()), 4);
+
+        let call = |a: &Spec, keys| {
+            let mut list = List::default();
+            protect(a, keys, &mut list).unwrap();
+            numbers(&list)
+        };
+        let with = |prot, pkey| Spec {
+            prot,
+            pkey,
+            ..anon(0)
+        };
+        assert_eq!(call(&with(3, 0), Some(&keys)), []);
+        assert_eq!(call(&with(3, 1), Some(&keys)), [nr::PKEY_MPROTECT]);
+        assert_eq!(call(&code, Some(&keys)), [nr::MPROTECT]);
+        assert_eq!(call(&with(4, 1), Some(&keys)), [nr::PKEY_MPROTECT]);
+        assert_eq!(call(&with(4, 0), Some(&keys)), [nr::PKEY_MPROTECT]);
+        assert_eq!(call(&with(4, 0), None), [nr::MPROTECT]);
     }
 
     #[test]

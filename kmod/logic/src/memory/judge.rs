@@ -30,6 +30,8 @@ pub struct FileFacts<'a> {
     pub rdev: u32,
     /// The directory entry is gone.
     pub unlinked: bool,
+    /// The area is shared.
+    pub shared: bool,
     /// `d_path`.
     pub path: &'a [u8],
 }
@@ -45,6 +47,10 @@ pub enum Backing {
     SharedAnonymous,
     /// A regular file with a path.
     File,
+    /// A file without a name, removed or made by `memfd_create`: `files` keeps its contents.
+    Object,
+    /// Memory of a ring of `io_uring`.
+    Ring,
     /// Something that cannot be kept.
     Refused(Reason),
 }
@@ -70,6 +76,7 @@ const DEVICE: Reason = because(
     "memory of a device is mapped, it cannot be stored",
     CLOSE_DEVICE,
 );
+const SYSTEM_V: &str = "System V shared memory is attached";
 const UNKNOWN: Reason = because("an area of a kind that this release does not know", UNMAP);
 const UPROBES: Reason = because(
     "a tracer has set breakpoints (uprobes) in the program",
@@ -90,7 +97,7 @@ pub fn backing(file: Option<&FileFacts<'_>>, anonymous: bool, special: Option<&[
 }
 
 fn file_backing(f: &FileFacts<'_>, anonymous: bool) -> Backing {
-    use Backing::{Anonymous, File, Refused, SharedAnonymous};
+    use Backing::{Anonymous, File, Object, Refused, SharedAnonymous};
     if f.character {
         // A private mapping of /dev/zero is plain anonymous memory; a shared one has another file.
         return if anonymous && f.rdev == DEV_ZERO {
@@ -101,7 +108,13 @@ fn file_backing(f: &FileFacts<'_>, anonymous: bool) -> Backing {
     }
     let no = |reason, remedy| Refused(because(reason, remedy));
     match f.magic {
-        HUGETLBFS => no("huge pages of hugetlbfs are not kept", NEXT_RELEASE),
+        HUGETLBFS if f.internal => match f.path {
+            b"/anon_hugepage (deleted)" if f.shared => SharedAnonymous,
+            b"/anon_hugepage (deleted)" => Anonymous,
+            p if p.starts_with(b"/memfd:") => Object,
+            p if p.starts_with(b"/SYSV") => no(SYSTEM_V, NEXT_RELEASE),
+            _ => Refused(UNKNOWN),
+        },
         SECRETMEM => no(
             "memory of memfd_secret is hidden from the kernel by design",
             UNMAP,
@@ -110,10 +123,7 @@ fn file_backing(f: &FileFacts<'_>, anonymous: bool) -> Backing {
             "asynchronous I/O (io_setup) is in use",
             "let the program call io_destroy before the checkpoint",
         ),
-        ANON_INODE if f.path.starts_with(b"anon_inode:[io_uring]") => no(
-            "the rings of io_uring are mapped",
-            "run the program without io_uring",
-        ),
+        ANON_INODE if f.path.starts_with(b"anon_inode:[io_uring]") => Backing::Ring,
         ANON_INODE if f.path.starts_with(b"anon_inode:[perf_event]") => no(
             "a buffer of perf events is mapped",
             "stop profiling before the checkpoint",
@@ -121,9 +131,9 @@ fn file_backing(f: &FileFacts<'_>, anonymous: bool) -> Backing {
         ANON_INODE => no("a kernel object is mapped that cannot be stored", UNMAP),
         TMPFS if f.internal => {
             if f.path.starts_with(b"/memfd:") {
-                no("memory of a memfd is mapped", NEXT_RELEASE)
+                Object
             } else if f.path.starts_with(b"/SYSV") {
-                no("System V shared memory is attached", NEXT_RELEASE)
+                no(SYSTEM_V, NEXT_RELEASE)
             } else if f.private && f.path == b"/dev/zero (deleted)" {
                 SharedAnonymous
             } else {
@@ -134,10 +144,7 @@ fn file_backing(f: &FileFacts<'_>, anonymous: bool) -> Backing {
             }
         }
         _ if !f.regular || anonymous => Refused(DEVICE),
-        _ if f.unlinked => no(
-            "the mapped file has been deleted or replaced",
-            "restart the program, so that it maps the present file",
-        ),
+        _ if f.unlinked => Object,
         _ => File,
     }
 }
@@ -146,13 +153,8 @@ const fn rule(mask: u64, reason: &'static str, remedy: &'static str) -> (u64, Re
     (mask, because(reason, remedy))
 }
 
-const RULES: [(u64, Reason); 6] = [
+const RULES: [(u64, Reason); 4] = [
     (vm::IO | vm::PFNMAP | vm::MIXEDMAP, DEVICE),
-    rule(
-        vm::HUGETLB,
-        "huge pages of hugetlbfs are not kept",
-        NEXT_RELEASE,
-    ),
     rule(
         vm::UFFD_MISSING | vm::UFFD_WP | vm::UFFD_MINOR | vm::UFFD_RWP,
         "page faults of this area are handled by userfaultfd",
@@ -164,16 +166,18 @@ const RULES: [(u64, Reason); 6] = [
         "run the program without it: GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
     ),
     rule(
-        vm::PKEY,
-        "a memory protection key is in use",
-        "run the program without pkey_mprotect or execute-only memory",
-    ),
-    rule(
         vm::DONTEXPAND,
         "a driver has mapped this area",
         CLOSE_DEVICE,
     ),
 ];
+
+/// How rings are mapped, so that what they hold can be read and written.
+const RING_ACCESS: u64 = vm::READ | vm::WRITE | vm::MAYSHARE;
+const RING: Reason = because(
+    "a ring of io_uring is mapped privately, or without read or write access",
+    UNMAP,
+);
 
 /// Flags that are kept, or that the kernel sets by itself.
 const KNOWN: u64 = vm::READ
@@ -193,12 +197,14 @@ const KNOWN: u64 = vm::READ
     | vm::LOCKONFAULT
     | vm::ACCOUNT
     | vm::NORESERVE
+    | vm::HUGETLB
     | vm::WIPEONFORK
     | vm::DONTDUMP
     | vm::SOFTDIRTY
     | vm::HUGEPAGE
     | vm::NOHUGEPAGE
     | vm::MERGEABLE
+    | vm::PKEY
     | vm::DROPPABLE
     | vm::SEALED;
 
@@ -217,11 +223,19 @@ pub fn refusals<E>(
         told = true;
     }
     let mut rest = flags & !KNOWN;
+    if flags & vm::HUGETLB != 0 {
+        // Set with it, whoever made the area.
+        rest &= !vm::DONTEXPAND;
+    }
+    if backing == Backing::Ring {
+        // Set by the driver.
+        rest &= !(vm::MIXEDMAP | vm::DONTEXPAND);
+    }
     for (mask, reason) in RULES {
         if rest & mask != 0 {
             rest &= !mask;
             // What a driver maps has one reason, the best that is known.
-            if !(told && mask & (vm::IO | vm::HUGETLB | vm::DONTEXPAND) != 0) {
+            if !(told && mask & (vm::IO | vm::DONTEXPAND) != 0) {
                 tell(reason)?;
             }
             told = true;
@@ -233,6 +247,9 @@ pub fn refusals<E>(
     }
     if told {
         return Ok(());
+    }
+    if backing == Backing::Ring && flags & RING_ACCESS != RING_ACCESS {
+        return tell(RING);
     }
     // Memory that some flag makes unlike any that we can create.
     let shared = flags & vm::MAYSHARE != 0;
@@ -254,7 +271,8 @@ pub fn record_kind(backing: Backing) -> u64 {
         Backing::Anonymous => f::VMA_ANON,
         Backing::SharedAnonymous => f::VMA_SHARED_ANON,
         Backing::Special => f::VMA_SPECIAL,
-        Backing::File | Backing::Refused(_) => f::VMA_FILE,
+        Backing::Ring => f::VMA_RING,
+        Backing::File | Backing::Object | Backing::Refused(_) => f::VMA_FILE,
     }
 }
 
@@ -291,18 +309,25 @@ const FLAGS: [(u64, u64); 15] = [
     (vm::DROPPABLE, f::VMA_DROPPABLE),
 ];
 
-/// `flags` of the record, without [`f::VMA_STACK`].
-pub fn record_flags(flags: u64, backing: Backing) -> u64 {
+/// `flags` of the record, without [`f::VMA_STACK`]; `huge` are the bytes of a huge page of hugetlbfs, 0 for other areas.
+pub fn record_flags(flags: u64, backing: Backing, huge: u64) -> u64 {
     if backing == Backing::Special {
         return 0;
     }
-    let mut out = 0;
+    let mut out = match huge {
+        f::HUGE_2M => f::VMA_HUGETLB_2M,
+        f::HUGE_1G => f::VMA_HUGETLB_1G,
+        _ => 0,
+    };
     for (bit, to) in FLAGS {
         if flags & bit != 0 {
             out |= to;
         }
     }
-    if backing == Backing::File && flags & vm::MAYSHARE != 0 && flags & vm::MAYWRITE != 0 {
+    if matches!(backing, Backing::File | Backing::Object)
+        && flags & vm::MAYSHARE != 0
+        && flags & vm::MAYWRITE != 0
+    {
         out |= f::VMA_MAYWRITE;
     }
     out
@@ -406,15 +431,13 @@ mod tests {
             Backing::Refused(UPROBES)
         );
         assert_eq!(backing(None, false, None), Backing::Refused(UNKNOWN));
-        let cases: [(u64, bool, &[u8], &str); 9] = [
-            (TMPFS, true, b"/memfd:x (deleted)", "memfd"),
+        let cases: [(u64, bool, &[u8], &str); 7] = [
             (TMPFS, true, b"/SYSV00000000 (deleted)", "System V"),
             (TMPFS, true, b"/drm mm object (deleted)", "kernel object"),
             (TMPFS, true, b"/dev/zero (deleted)", "kernel object"),
-            (HUGETLBFS, true, b"/anon_hugepage (deleted)", "hugetlbfs"),
+            (HUGETLBFS, true, b"/SYSV00000001 (deleted)", "System V"),
             (SECRETMEM, true, b"/secretmem (deleted)", "secret"),
             (AIO_RING, true, b"/[aio] (deleted)", "io_setup"),
-            (ANON_INODE, true, b"anon_inode:[io_uring]", "io_uring"),
             (ANON_INODE, true, b"anon_inode:bpf-map", "kernel object"),
         ];
         for (magic, internal, path, word) in cases {
@@ -436,10 +459,34 @@ mod tests {
             path: b"/x (deleted)",
             ..Default::default()
         };
-        let Backing::Refused(r) = backing(Some(&gone), false, None) else {
-            panic!()
+        assert_eq!(backing(Some(&gone), false, None), Backing::Object);
+        let memfd = FileFacts {
+            magic: TMPFS,
+            internal: true,
+            path: b"/memfd:x (deleted)",
+            ..gone
         };
-        assert!(r.reason.contains("deleted"));
+        assert_eq!(backing(Some(&memfd), false, None), Backing::Object);
+        let huge = FileFacts {
+            magic: HUGETLBFS,
+            path: b"/anon_hugepage (deleted)",
+            ..memfd
+        };
+        assert_eq!(backing(Some(&huge), false, None), Backing::Anonymous);
+        let shared = FileFacts {
+            shared: true,
+            ..huge
+        };
+        let is = backing(Some(&shared), false, None);
+        assert_eq!(is, Backing::SharedAnonymous);
+        assert_eq!(
+            reasons(RW | vm::HUGETLB | vm::DONTEXPAND, Backing::Anonymous),
+            [""; 0]
+        );
+        assert_eq!(
+            record_flags(RW | vm::HUGETLB, Backing::Anonymous, f::HUGE_1G),
+            f::VMA_HUGETLB_1G
+        );
     }
 
     #[test]
@@ -461,8 +508,12 @@ mod tests {
             1
         );
         assert_eq!(
-            reasons(RW | vm::UFFD_WP | 1 << 32, Backing::Anonymous).len(),
+            reasons(RW | vm::UFFD_WP | vm::IO, Backing::Anonymous).len(),
             2
+        );
+        assert!(
+            reasons(RW | 1 << 32, Backing::Anonymous).is_empty(),
+            "a key"
         );
         assert_eq!(reasons(RW | 1 << 60, Backing::Anonymous), [UNKNOWN.reason]);
         assert_eq!(
@@ -483,20 +534,20 @@ mod tests {
             f::PROT_READ | f::PROT_EXEC
         );
         assert_eq!(
-            record_flags(RW | vm::MAYSHARE | vm::SHARED, Backing::File),
+            record_flags(RW | vm::MAYSHARE | vm::SHARED, Backing::File, 0),
             f::VMA_SHARED | f::VMA_MAYWRITE
         );
         // A shared mapping of a file that was opened for reading only.
         assert_eq!(
-            record_flags(vm::READ | vm::MAYREAD | vm::MAYSHARE, Backing::File),
+            record_flags(vm::READ | vm::MAYREAD | vm::MAYSHARE, Backing::File, 0),
             f::VMA_SHARED
         );
         assert_eq!(
-            record_flags(RW | vm::LOCKED | vm::LOCKONFAULT, Backing::Anonymous),
+            record_flags(RW | vm::LOCKED | vm::LOCKONFAULT, Backing::Anonymous, 0),
             f::VMA_LOCKED | f::VMA_LOCKONFAULT
         );
         assert_eq!(
-            record_flags(vm::READ | vm::DONTDUMP | vm::SEALED, Backing::Special),
+            record_flags(vm::READ | vm::DONTDUMP | vm::SEALED, Backing::Special, 0),
             0
         );
         assert_eq!(record_pkey(RW | 5 << 32), 5);

@@ -9,13 +9,16 @@ from stage import scene
 PLACE = "/data/reboot"
 
 
-def again(s, name):
+def again(s, name, living=False):
     s.live_in(os.path.join(PLACE, name))
     s.expect(os.path.exists(s.path("process.json")), "the boot before left no image")
     with open(s.path("process.json")) as f:
         known = json.load(f)
     p = s.adopt(known["pid"], known["log"])
+    p.living = living
     p.image = s.path("image")
+    # The clock goes on in a time namespace.
+    p.changed += ["*ns/time", "*ns/time_for_children", "timens_offsets"]
     return p
 
 
@@ -35,7 +38,7 @@ def threads(s):
 
 @scene("CPython with threads that wait for points in time goes on after the reboot")
 def python(s):
-    p = again(s, "python")
+    p = again(s, "python", living=True)
     p.restart()
     time.sleep(0.5)
     p.finish()
@@ -43,7 +46,7 @@ def python(s):
 
 @scene("a program that appends to a file goes on after the reboot")
 def append(s):
-    p = again(s, "append")
+    p = again(s, "append", living=True)
     p.restart()
     time.sleep(0.5)
     p.finish()
@@ -55,6 +58,8 @@ def append(s):
 def blocking(s):
     p = again(s, "blocking")
     release = s.hold_locks("lock")
+    # Threads end when their time is over.
+    p.changed += ["thread/*", "task/count", "*num_threads", "*status/Threads"]
     p.restart()
     p.go()
     p.wait_for("awake")

@@ -34,7 +34,7 @@ def threads(s):
 @scene("CPython is checkpointed and killed")
 def python(s):
     stage(s, "python")
-    p = s.start("python3", PYTHON)
+    p = s.start("python3", PYTHON, living=True)
     time.sleep(0.5)
     keep(s, "python", p)
 

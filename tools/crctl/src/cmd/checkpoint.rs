@@ -6,6 +6,7 @@
 //! first thread removes the file and lets the signal end the whole program, which closes the session: the kernel
 //! thaws the process. Stop signals are held back too, because a stopped crctl would leave the process frozen.
 
+use super::patience::Patience;
 use super::{check, notes_json, print, print_notes, unexpected};
 use crate::cli::CheckpointArgs;
 use crate::device::Device;
@@ -13,9 +14,13 @@ use crate::error::{Failure, Family, Result};
 use crate::output::{Destination, Image};
 use crate::progress::{Line, INTERVAL};
 use crate::report::Report;
-use crate::sys::{self, process, signal};
+use crate::sys::{
+    self,
+    process::{self, Pid},
+    signal,
+};
 use crate::target::Process;
-use crate::{labels, landlock, modules, say, target};
+use crate::{autogroup, labels, landlock, modules, say, target};
 use cr_uapi as uapi;
 use serde_json::json;
 use std::fs::File;
@@ -50,19 +55,31 @@ pub fn run(args: &CheckpointArgs, json: bool) -> Result<u8> {
         _ => After::Continued,
     };
     let destination = Destination::new(&args.output, args.force)?;
-    let process = target::inspect(args.target.pid)?;
-    let device = modules::open()?;
+    let process = target::inspect(target::first(&args.target)?)?;
+    let mut device = modules::open()?;
     landlock::ensure(&device, check::drops_landlock(&args.target))?;
-    if !labels::obstacles(args.target.pid).is_empty() {
-        let found = check::look(&device, &args.target)?;
+    if !labels::obstacles(process.pid, args.target.single).is_empty() {
+        let found = check::look(&device, process.pid, &args.target)?;
         if !found.obstacles.is_empty() {
-            return Err(Failure::obstacles(args.target.pid, found.obstacles));
+            return Err(Failure::obstacles(process.pid, found.obstacles));
         }
     }
 
     let signals = Signals::hold()?;
-    let image = destination.open()?;
-    let done = write(&device, args, after, image, &signals)?;
+    let mut patience = Patience::new();
+    let done = loop {
+        match write(
+            &device,
+            (process.pid, args),
+            after,
+            destination.open()?,
+            &signals,
+        ) {
+            // Nothing has been written. A session is for one attempt.
+            Err(failure) if patience.again(&failure.obstacles) => device = modules::open()?,
+            result => break result?,
+        }
+    };
     summarise(&done, &process, &destination, (after, args.zstd), json)?;
     Ok(0)
 }
@@ -70,12 +87,11 @@ pub fn run(args: &CheckpointArgs, json: bool) -> Result<u8> {
 /// Writes the image, gives it its name, and ends the session.
 fn write(
     device: &Device,
-    args: &CheckpointArgs,
+    (pid, args): (Pid, &CheckpointArgs),
     after: After,
     image: Image<'_>,
     signals: &Signals,
 ) -> Result<Done> {
-    let pid = args.target.pid;
     let begin = Instant::now();
     let keep = if after == After::Continued {
         0
@@ -85,8 +101,13 @@ fn write(
     let flags = check::flags(&args.target) | keep;
     let work = || {
         let level = args.zstd.unwrap_or(0);
-        let (answer, result) =
-            device.checkpoint(pid, flags, Some(image.as_fd()), &args.target.fds, level);
+        let (answer, result) = device.checkpoint(
+            (pid, check::scope(&args.target)),
+            flags,
+            Some(image.as_fd()),
+            &args.target.fds,
+            level,
+        );
         let synced = if result.is_ok() { image.sync() } else { Ok(()) };
         (answer, result, synced)
     };
@@ -94,10 +115,13 @@ fn write(
         watch(work, &image, signals).map_err(|e| unexpected("waiting", &e))?;
     signals.die_if_pending(&image);
 
-    let report = device.report();
+    let mut report = device.report();
     if let Err(e) = result {
         return Err(Failure::from_checkpoint(pid, &e, report));
     }
+    report
+        .notes
+        .extend(autogroup::notes(pid, args.target.single));
     synced.map_err(|e| Failure::io("cannot sync the image", &e))?;
     image.publish()?;
 
@@ -221,6 +245,7 @@ fn summarise(
             "pid": process.pid,
             "comm": process.comm,
             "output": to.title(),
+            "processes": answer.processes,
             "threads": answer.threads,
             "image_bytes": answer.image_bytes,
             "pages": answer.pages,
@@ -252,7 +277,7 @@ fn summarise(
     say::stderr(&format!(
         "crctl checkpoint: {}: {}, {}{packed}, frozen {}, total {}, {word}: {}",
         process.title(),
-        say::count(answer.threads.into(), "thread"),
+        check::extent(answer.processes, answer.threads),
         say::bytes(answer.image_bytes),
         say::millis(done.frozen_ns),
         say::millis(done.total_ns),

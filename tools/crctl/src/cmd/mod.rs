@@ -5,6 +5,7 @@ mod check;
 mod checkpoint;
 mod docs;
 mod load;
+mod patience;
 mod restart;
 mod status;
 mod unload;

@@ -135,8 +135,12 @@ pub unsafe fn fork(body: impl FnOnce() -> i32) -> io::Result<Pid> {
     Ok(pid)
 }
 
+/// Flag of [`clone_with_pid`]: a child of the caller's parent (`CLONE_PARENT`).
+// CAST: a flag.
+pub const SIBLING: u64 = libc::CLONE_PARENT as u64;
+
 /// Creates a child with pid `tid` in its pid namespace (`clone3` with `set_tid`) that runs `body` on a copy of
-/// the caller's memory and never returns from here. `flags` are `CLONE_NEW*`. Returns the pid that the caller sees.
+/// the caller's memory and never returns from here. `flags` are `CLONE_NEW*` and [`SIBLING`]. Returns the pid that the caller sees.
 ///
 /// # Safety
 /// As for [`fork`]. In addition `body` must not use anything of libc that caches the pid or tid.
@@ -146,7 +150,11 @@ pub unsafe fn clone_with_pid(tid: Pid, flags: u64, body: impl FnOnce() -> i32) -
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags;
     // CAST: a small positive constant, a pointer as the kernel wants it, and a length of 1.
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = match flags & SIBLING {
+        0 => libc::SIGCHLD as u64,
+        // As its sibling does.
+        _ => 0,
+    };
     args.set_tid = set_tid.as_ptr() as u64;
     args.set_tid_size = set_tid.len() as u64;
     // SAFETY: `args` and `set_tid` are initialised and outlive the call. Without CLONE_VM and a stack the call
@@ -194,6 +202,23 @@ pub fn resident_bytes(pid: Pid) -> u64 {
         .nth(1)
         .and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0).saturating_mul(4096)
+}
+
+/// Sleeps until a signal ends the caller.
+pub fn sleep_forever() -> ! {
+    loop {
+        // SAFETY: the call takes no pointer.
+        unsafe { libc::pause() };
+    }
+}
+
+/// Children of the calling thread, in the numbers of the mounted `/proc`.
+pub fn children() -> io::Result<Vec<Pid>> {
+    let list = std::fs::read_to_string("/proc/thread-self/children")?;
+    Ok(list
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect())
 }
 
 /// Asks for `signal` when the parent dies.

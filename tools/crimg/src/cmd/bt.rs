@@ -2,17 +2,17 @@
 //! `crimg bt`: which functions the threads were in.
 
 use crate::{
-    error::{Failure, Outcome},
+    error::{remedy, Failure, Outcome},
     escape,
     file::ImageFile,
     json::{integer, text, SCHEMA},
     memory::Memory,
     output::Output,
-    process::Process,
+    process::{exit_code, Process},
     symbols::{Line, Symbolizer},
     unwind::{backtrace, Backtrace, End, Frame, How, Options},
 };
-use cr_format::TaskRecord;
+use cr_format::{records_of, validate::MetaSet, TaskRecord, TASKS};
 use serde_json::{json, Map, Value};
 use std::path::PathBuf;
 
@@ -24,11 +24,14 @@ use std::path::PathBuf;
 /// and the one above it can be missing.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     image: String,
     /// Only this thread; may be repeated.
     #[arg(long, value_name = "TID")]
     tid: Vec<u64>,
+    /// Only this process, by its id. Without it, all processes of the image.
+    #[arg(long, value_name = "N")]
+    pid: Option<u64>,
     /// Read programs and libraries below this directory; without it, those of this host.
     #[arg(
         long,
@@ -54,63 +57,118 @@ const LIMIT_MAX: usize = 65_536;
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let file = ImageFile::open(&args.image)?;
-    let process = Process::new(&file.image.sections);
-    for tid in &args.tid {
-        if process.task(*tid).is_none() {
-            let all: Vec<String> = process.tasks.iter().map(|t| t.tid.to_string()).collect();
-            return Err(Failure::Usage {
-                message: format!("--tid: the image has no thread {tid}"),
-                remedy: format!("Its threads are: {}.", all.join(" ")),
-            });
-        }
+    let mut file = ImageFile::open(&args.image)?;
+    if args.pid.is_some() {
+        file = file.choose(args.pid)?;
     }
-    let wanted = |t: &&TaskRecord<'_>| args.tid.is_empty() || args.tid.contains(&t.tid);
-    // The stack comes from the image alone; files are looked at by the symbolizer, which checks them.
-    let memory = Memory::new(&file, None);
-    let symbols = Symbolizer::new(&memory, Some(args.sysroot.clone()));
-    let options = Options {
-        limit: args.limit.min(LIMIT_MAX),
-        past_main: args.past_main,
+    known_threads(args, &file)?;
+    let mut done = Done {
+        names: file.is_tree(),
+        ..Done::default()
     };
+    file.for_each_process(|process| one(args, process, &mut done, out))?;
     if args.json {
-        let threads: Vec<Value> = process
-            .tasks
-            .iter()
-            .filter(wanted)
-            .map(|t| thread(t, &backtrace(&symbols, t, options)))
-            .collect();
-        let problems = symbols.problems();
         let damage = &file.image.damage;
         out.json(&json!({
             "crimg_schema": SCHEMA,
             "command": "bt",
             "image": text(args.image.as_bytes()),
             "damaged": !damage.is_empty(),
-            "threads": threads,
-            "problems": problems,
+            "threads": done.threads,
+            "problems": done.problems,
         }))?;
-    } else {
-        for (n, task) in process.tasks.iter().filter(wanted).enumerate() {
-            if n > 0 {
-                out.line("")?;
-            }
-            print(task, &backtrace(&symbols, task, options), out)?;
-        }
     }
     out.finish()?;
     let mut outcome = Outcome::Sound;
     let name = escape::text(args.image.as_bytes());
     if !args.json {
-        for problem in symbols.problems() {
-            eprintln!("crimg bt: {problem}");
+        for problem in &done.problems {
+            out.message(format_args!("crimg bt: {problem}"));
         }
     }
     for e in &file.image.damage {
-        eprintln!("crimg bt: {name}: at {:#x}: {}", e.offset, e.kind);
+        out.message(format_args!(
+            "crimg bt: {name}: at {:#x}: {}\n  {}",
+            e.offset,
+            e.kind,
+            remedy(&e.kind)
+        ));
         outcome = outcome.worse(Outcome::of(&e.kind));
     }
     Ok(outcome)
+}
+
+/// Every thread that was asked for is there.
+fn known_threads(args: &Args, file: &ImageFile) -> Result<(), Failure> {
+    let sections = &file.image.sections;
+    let mut all: Vec<u64> = Vec::new();
+    for n in 0..sections.processes() {
+        let tasks = records_of::<TaskRecord<'_>>(sections.of(n, TASKS)).map_while(Result::ok);
+        all.extend(tasks.map(|t| t.tid));
+    }
+    let Some(tid) = args.tid.iter().find(|tid| !all.contains(tid)) else {
+        return Ok(());
+    };
+    let all: Vec<String> = all.iter().map(u64::to_string).collect();
+    Err(Failure::Usage {
+        message: format!("--tid: the image has no thread {tid}"),
+        remedy: format!("Its threads are: {}.", all.join(" ")),
+    })
+}
+
+/// What has been told so far.
+#[derive(Default)]
+struct Done {
+    /// Are there several processes, so that each is named?
+    names: bool,
+    /// For JSON.
+    threads: Vec<Value>,
+    problems: Vec<String>,
+    /// Has something been printed?
+    any: bool,
+}
+
+/// The threads of one process.
+fn one(args: &Args, file: &ImageFile, done: &mut Done, out: &mut Output) -> Result<(), Failure> {
+    let process = Process::new(&file.image.sections);
+    let wanted = |t: &&TaskRecord<'_>| args.tid.is_empty() || args.tid.contains(&t.tid);
+    // The stack comes from the image alone; files are looked at by the symbolizer, which checks them.
+    let memory = Memory::new(file, None);
+    let symbols = Symbolizer::new(&memory, Some(args.sysroot.clone()));
+    let options = Options {
+        limit: args.limit.min(LIMIT_MAX),
+        past_main: args.past_main,
+    };
+    let pid = process.process.as_ref().map(|p| p.tgid);
+    let mut first = true;
+    for task in process.tasks.iter().filter(wanted) {
+        let trace = match exit_code(&file.image.sections, task) {
+            Some(_) => Backtrace::ENDED,
+            None => backtrace(&symbols, task, options),
+        };
+        if args.json {
+            done.threads.push(thread(pid, task, &trace));
+            continue;
+        }
+        if std::mem::replace(&mut done.any, true) {
+            out.line("")?;
+        }
+        if let (true, true, Some(p)) = (done.names, first, &process.process) {
+            out.line(format_args!(
+                "Process {} \"{}\":",
+                p.tgid,
+                escape::text(p.comm)
+            ))?;
+        }
+        first = false;
+        print(task, &trace, out)?;
+    }
+    for problem in symbols.problems() {
+        if !done.problems.contains(&problem) {
+            done.problems.push(problem);
+        }
+    }
+    Ok(())
 }
 
 fn print(task: &TaskRecord<'_>, trace: &Backtrace, out: &mut Output) -> Result<(), Failure> {
@@ -128,6 +186,7 @@ fn print(task: &TaskRecord<'_>, trace: &Backtrace, out: &mut Output) -> Result<(
     }
     match trace.end {
         End::Outermost | End::Main => Ok(()),
+        End::Ended => out.line("     (the thread has ended; others of its process go on)"),
         End::Limit => out.line("     (more frames follow: see --limit)"),
         End::Unknown => out.line("     (nothing says which function called this one)"),
         End::Corrupt => out.line("     (the stack is corrupt: it goes on below itself)"),
@@ -178,8 +237,9 @@ fn lines(frame: &Frame) -> Vec<String> {
     functions.iter().enumerate().map(line).collect()
 }
 
-fn thread(task: &TaskRecord<'_>, trace: &Backtrace) -> Value {
+fn thread(pid: Option<u64>, task: &TaskRecord<'_>, trace: &Backtrace) -> Value {
     json!({
+        "pid": pid.map_or(Value::Null, integer),
         "tid": integer(task.tid),
         "comm": text(task.comm),
         "frames": trace.frames.iter().map(frame).collect::<Vec<Value>>(),

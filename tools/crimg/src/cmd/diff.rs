@@ -18,6 +18,8 @@ use crate::{
 /// whether an area was added, removed, moved, grown, shrunk, split or merged. Ids, times, host, counts,
 /// schema and provenance of the images are shown, but are no difference.
 ///
+/// In images of several processes those of one id are compared with each other (and the first ones, if their ids differ).
+///
 /// Page data is compared byte by byte, however it is stored: compressed, raw, zero, duplicate. Memory use
 /// does not depend on the size of the images.
 #[derive(clap::Args)]
@@ -26,9 +28,9 @@ use crate::{
 4 an image is newer than this crimg or over its limits · 6 an image cannot be read or the output not written."
 )]
 pub struct Args {
-    /// The old image, a regular file.
+    /// The old image; `-` is standard input, of which a copy is made in $TMPDIR.
     a: String,
-    /// The new image, a regular file.
+    /// The new image; `-` is standard input, too.
     b: String,
     /// How to compare page data: not at all, counting the pages that differ, or showing the bytes, too.
     #[arg(long, value_name = "HOW", default_value = "pages")]
@@ -58,6 +60,12 @@ pub struct Args {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
+    if args.a == "-" && args.b == "-" {
+        return Err(Failure::Usage {
+            message: "standard input can only be one of the images".to_owned(),
+            remedy: "Write the other one to a file first.".to_owned(),
+        });
+    }
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let options = Options {
         mem: args.mem,
@@ -90,7 +98,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     } else {
         Outcome::Differs
     };
-    Ok(outcome.worse(complain(&a)).worse(complain(&b)))
+    Ok(outcome.worse(complain(&a, out)).worse(complain(&b, out)))
 }
 
 /// An image of which nothing can be read is no image.
@@ -122,16 +130,16 @@ fn sections(args: &Args, a: &ImageFile, b: &ImageFile) -> Result<Vec<u16>, Failu
 }
 
 /// Says on standard error what is damaged: the comparison is only of the rest.
-fn complain(file: &ImageFile) -> Outcome {
+fn complain(file: &ImageFile, out: &mut Output) -> Outcome {
     let name = escape::text(file.image.name.as_bytes());
     let mut outcome = Outcome::Sound;
     for e in &file.image.damage {
-        eprintln!(
+        out.message(format_args!(
             "crimg diff: {name}: at {:#x}: {}\n  {}",
             e.offset,
             e.kind,
             remedy(&e.kind)
-        );
+        ));
         outcome = outcome.worse(Outcome::of(&e.kind));
     }
     outcome

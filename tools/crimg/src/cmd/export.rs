@@ -42,11 +42,14 @@ enum What {
 /// (MADV_DONTDUMP) is left out.
 #[derive(clap::Args)]
 struct Core {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     image: String,
     /// The core; `-` is standard output, which gets every zero unless it is a new file.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// The process, by its id. Only an image of several processes needs it.
+    #[arg(long, value_name = "N")]
+    pid: Option<u64>,
     /// Put in the pages of private file mappings, from the files below this directory; `/` is this host.
     /// Without it the core has what the image has.
     #[arg(long, value_name = "DIR")]
@@ -69,7 +72,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
 }
 
 fn core(args: &Core, out: &mut Output) -> Result<Outcome, Failure> {
-    let file = ImageFile::open(&args.image)?;
+    let file = ImageFile::open_process(&args.image, args.pid)?;
     if let Some(e) = file.image.damage.first() {
         return Err(file.defect(*e, e.offset));
     }

@@ -54,12 +54,13 @@ the rest of the line as it is. Lines that begin with # say nothing.
   crimg patch --undo image.ckpt.undo image.ckpt       and back
   crimg patch --dry-run --uid 1000 --gid 1000 image.ckpt
   crimg patch --env LANG=C --reg main:rax=0 -o new.ckpt image.ckpt
+  crimg patch --pid 1300 --fd 1=/dev/null tree.ckpt   one of several processes
 
 Exit status: 0 done · 2 an edit cannot be done · 3 the image or the undo file is malformed · \
 4 the image is newer than this crimg or over its limits · 6 an image cannot be read or written."
 )]
 pub struct Args {
-    /// The image, a regular file.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     image: String,
     /// Write the new image there; `-` is standard output. The old one stays as it is.
     #[arg(long, short, value_name = "OUT", conflicts_with = "in_place")]
@@ -86,6 +87,10 @@ pub struct Args {
     /// files whose pages are edited.
     #[arg(long, value_name = "DIR", default_value = "/")]
     sysroot: PathBuf,
+    /// Edit this process, by its id. Only an image of several processes needs it; a file that several of them share changes
+    /// for all.
+    #[arg(long, value_name = "N", conflicts_with = "undo")]
+    pid: Option<u64>,
     /// Leave recorded sizes and times as they are when a path changes.
     #[arg(long)]
     no_stat: bool,
@@ -118,9 +123,8 @@ impl clap::Args for Edits {
                 .value_parser(OsStringValueParser::new())
                 .allow_hyphen_values(true)
         };
-        let words = WORDS
-            .iter()
-            .map(|w| arg(w.name, w.value, w.help).hide(w.hidden));
+        let words = WORDS.iter().filter(|w| !w.hidden);
+        let words = words.map(|w| arg(w.name, w.value, w.help));
         command.args(words).arg(arg(
             "script",
             "FILE",
@@ -135,7 +139,8 @@ impl clap::Args for Edits {
 impl clap::FromArgMatches for Edits {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut found = Vec::new();
-        for name in WORDS.iter().map(|w| w.name).chain(["script"]) {
+        let words = WORDS.iter().filter(|w| !w.hidden);
+        for name in words.map(|w| w.name).chain(["script"]) {
             let places = matches.indices_of(name).into_iter().flatten();
             let values = matches.get_many::<OsString>(name).into_iter().flatten();
             found.extend(
@@ -164,6 +169,13 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if let Some(undo) = &args.undo {
         return go_back(args, undo, out);
     }
+    let script_from_stdin = |(word, value): &(String, OsString)| word == "script" && value == "-";
+    if args.image == "-" && args.edits.0.iter().any(script_from_stdin) {
+        return Err(usage(
+            "image and script cannot both come from standard input".to_owned(),
+            "Name a file for one of them.".to_owned(),
+        ));
+    }
     let edits = match edits(&args.edits)? {
         Ok(edits) => edits,
         Err(errors) => return Err(refused(args, &errors, out)?),
@@ -171,7 +183,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if edits.is_empty() {
         return Err(Failure::Usage {
             message: "there is nothing to do: no edit is given".to_owned(),
-            remedy: "See crimg patch --help for the edits.".to_owned(),
+            remedy: match args.pid {
+                Some(_) => "--pid says which process is edited. The id itself cannot be edited: it is also in its memory.",
+                None => "See crimg patch --help for the edits.",
+            }
+            .to_owned(),
         });
     }
     let options = Options {
@@ -180,7 +196,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         other_build: args.other_build,
         move_strings: args.move_strings,
     };
-    let file = ImageFile::open(&args.image)?;
+    let file = ImageFile::open_process(&args.image, args.pid)?;
     let plan = match patch::apply(&file, &edits, &options) {
         Ok(plan) => plan,
         Err(Trouble::Edits(errors)) => return Err(refused(args, &errors, out)?),
@@ -192,9 +208,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if !args.json && !quiet {
         print(args, &plan, out)?;
     } else if quiet {
-        plan.notes
-            .iter()
-            .for_each(|note| eprintln!("crimg patch: note: {note}"));
+        for note in &plan.notes {
+            out.message(format_args!("crimg patch: note: {note}"));
+        }
     }
     if !args.dry_run {
         let done = write(args, plan)?;
@@ -270,7 +286,7 @@ fn refused(args: &Args, errors: &[EditError], out: &mut Output) -> Result<Failur
         None => return Ok(usage("no edit can be done".to_owned(), String::new())),
     };
     for e in others {
-        eprintln!("crimg: {e}");
+        out.message(format_args!("crimg: {e}"));
     }
     let mut message = format!("{}: {}", last.edit, last.message);
     if let Some(rule) = &last.rule {

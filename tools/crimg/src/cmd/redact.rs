@@ -14,9 +14,9 @@ use serde_json::json;
 
 /// Overwrite passwords and other texts in an image, so that it can be given away.
 ///
-/// Everything keeps its length and place. Values of the environment and arguments go from the stack, and
-/// their copies from all stored memory, deleted files, pipes, registers' vector parts and metadata.
-/// Texts are found across pages and chunks. The new image is searched again before the command succeeds.
+/// Everything keeps its length and place. If the image has several processes, all that is asked for is
+/// done to each. Values of the environment and arguments go from the stack, and their copies from all stored
+/// memory, deleted files, pipes, registers' vector parts and metadata. Texts are found across pages and chunks. The new image is searched again before the command succeeds.
 ///
 /// The result is marked as made for looking at only, since a process that wakes up with other bytes in its
 /// memory does something else than before; --restartable leaves that mark out.
@@ -26,7 +26,7 @@ use serde_json::json;
 /// in other encodings than the given one (base64, UTF-16): name those with --regex or --range.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image, a regular file.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     image: String,
     /// Write the new image to this file; `-` is standard output.
     #[arg(short, long, value_name = "FILE", required_unless_present = "in_place")]

@@ -20,7 +20,7 @@ use serde_json::json;
 /// To remove passwords and other texts before an image is given away, see `crimg redact`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image, a regular file.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     image: String,
     /// Write the new image to this file; `-` is standard output.
     #[arg(short, long, value_name = "FILE", required_unless_present = "in_place")]

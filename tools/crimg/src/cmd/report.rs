@@ -23,6 +23,9 @@ pub struct Args {
     /// Write the page to this file; `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     output: String,
+    /// Show this process, by its id. Without it, the first one; the page names the others.
+    #[arg(long, value_name = "N")]
+    pid: Option<u64>,
     /// Replace an output file that exists.
     #[arg(long)]
     force: bool,
@@ -40,7 +43,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             remedy: "Give a file with -o.".to_owned(),
         });
     }
-    let (page, outcome) = report::report(&args.image)?;
+    let (page, outcome) = report::report(&args.image, args.pid)?;
     if args.output == "-" {
         out.bytes(page.as_bytes())?;
         return Ok(outcome);

@@ -19,8 +19,9 @@ use crate::{
     },
 };
 use cr_format::{
-    chunk::ChunkType, CREDS, EPOLL, EVENTFD, FILES, LIMITS, LOCKS, MEMORY, PIPES, PROVENANCE,
-    SIGNALFD, SIGNALS, STATS, TASKS, TIMERFD, TIMERS,
+    chunk::ChunkType, CGROUPS, CREDS, EPOLL, EVENTFD, FILES, INOTIFY, LANDLOCK, LIMITS, LOCKS,
+    MEMORY, OWNERS, PIDFD, PIPES, PROC, PROVENANCE, SIGNALFD, SIGNALS, STATS, TASKS, TIMERFD,
+    TIMERS, URING,
 };
 use serde_json::Value;
 use std::path::PathBuf;
@@ -204,7 +205,15 @@ fn recorded(file: &ImageFile) -> Option<Totals> {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let source = args.open()?;
+    let mut source = args.open()?;
+    if let Some(pid) = args.pid {
+        if let Some(whole) = &mut source.whole {
+            whole.select(pid);
+        }
+        if let Some(file) = &mut source.file {
+            file.image.select(pid);
+        }
+    }
     let opened = source.file.as_ref().map(|f| &f.image);
     let Some(image) = source.whole.as_ref().or(opened) else {
         return Ok(Outcome::Sound);
@@ -227,7 +236,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             }
             out.finish()?;
         }
-        return Ok(complain(image));
+        return Ok(complain(image, out));
     }
     let sections = args
         .section
@@ -255,7 +264,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         views(args, &show, &source.totals, &sections, out)?;
     }
     out.finish()?;
-    Ok(complain(image))
+    Ok(complain(image, out))
 }
 
 /// The thread that `--pid` means; `None` for the process, which is all of it.
@@ -447,7 +456,9 @@ fn views(
 /// other parties or releases.
 fn without_view(image: &Image) -> Vec<u16> {
     let ids = image.sections.0.keys().copied();
-    let without = [PIPES, EVENTFD, SIGNALFD, EPOLL, LOCKS];
+    let without = [
+        PIPES, EVENTFD, SIGNALFD, EPOLL, LOCKS, INOTIFY, PIDFD, PROC, OWNERS, URING,
+    ];
     ids.filter(|id| without.contains(id) || cr_format::sections::by_id(*id).is_none())
         .collect()
 }
@@ -466,6 +477,13 @@ fn section(image: &Image, schema: &Schema, id: u16, out: &mut Output) -> Result<
         EPOLL => view::epoll::section(image, out),
         TIMERS => view::timers::section(image, out),
         LOCKS => view::locks::section(image, out),
+        INOTIFY => view::inotify::section(image, out),
+        PIDFD => view::pidfd::section(image, out),
+        PROC => view::proc::section(image, out),
+        OWNERS => view::owners::section(image, out),
+        LANDLOCK => view::landlock::section(image, out),
+        CGROUPS => view::cgroups::section(image, out),
+        URING => view::uring::section(image, out),
         _ => view::generic::section(image, schema, id, out),
     }
 }
@@ -522,7 +540,10 @@ fn json(
     add(
         args.fds,
         "descriptors",
-        &[FILES, PIPES, EVENTFD, TIMERFD, SIGNALFD, EPOLL, LOCKS],
+        &[
+            FILES, PIPES, EVENTFD, TIMERFD, SIGNALFD, EPOLL, LOCKS, INOTIFY, PIDFD, PROC, OWNERS,
+            URING,
+        ],
         &|| Ok(view::files::json(show).into()),
     )?;
     add(args.signals, "signals", &[SIGNALS], &|| {
@@ -557,16 +578,16 @@ fn json(
 }
 
 /// Says on standard error what is damaged.
-fn complain(image: &Image) -> Outcome {
+fn complain(image: &Image, out: &mut Output) -> Outcome {
     let name = escape::text(image.name.as_bytes());
     let mut outcome = Outcome::Sound;
     for e in &image.damage {
-        eprintln!(
+        out.message(format_args!(
             "crimg show: {name}: at {:#x}: {}\n  {}",
             e.offset,
             e.kind,
             remedy(&e.kind)
-        );
+        ));
         outcome = outcome.worse(Outcome::of(&e.kind));
     }
     outcome

@@ -9,7 +9,7 @@ use crate::{
     output::Output,
     split::{self, manifest_path},
 };
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 /// Cut an image into pieces of a size, for media and services with a limit.
 ///
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// with their checksums, so that `crimg join` finds missing, mixed and damaged ones.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image, a regular file.
+    /// The image; `-` is standard input, which is cut as it comes.
     image: String,
     /// Bytes of each piece but the last; K, M, G and T are powers of 1024.
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -55,12 +55,28 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let file = ImageFile::open(&args.image)?;
-    let prefix = args
-        .output
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(&args.image));
-    let manifest = split::split(&file, args.size, &prefix, args.force)?;
+    let prefix = match (&args.output, args.image.as_str()) {
+        (Some(prefix), _) => prefix.clone(),
+        (None, "-") => {
+            return Err(Failure::Usage {
+                message: "standard input has no name for the pieces to begin with".to_owned(),
+                remedy: "Give a prefix with -o.".to_owned(),
+            })
+        }
+        (None, image) => PathBuf::from(image),
+    };
+    let manifest = if args.image == "-" {
+        split::split_stream(
+            io::stdin(),
+            "standard input",
+            args.size,
+            &prefix,
+            args.force,
+        )?
+    } else {
+        let file = ImageFile::open(&args.image)?;
+        split::split(&file, args.size, &prefix, args.force)?
+    };
     if args.json {
         out.json(&manifest.value())?;
         return Ok(Outcome::Sound);

@@ -88,7 +88,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let image = Image {
         name: input.name,
         superblock,
+        process: 0,
         sections,
+        whole: None,
         chunks: Vec::new(),
         runs: Vec::new(),
         end: None,
@@ -110,7 +112,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         if defects.is_empty() {
             report.sound(out)?;
         } else {
-            report.defects();
+            report.defects(out);
         }
         report.host(out)?;
     }
@@ -160,7 +162,7 @@ impl Report<'_> {
     }
 
     /// Messages go to standard error: cause and place, the record if there is one, the remedy.
-    fn defects(&self) {
+    fn defects(&self, out: &mut Output) {
         let name = escape::text(self.image.name.as_bytes());
         for e in self.defects.iter().take(LISTED) {
             let offset = self.image.sections.file_offset(e);
@@ -169,15 +171,20 @@ impl Report<'_> {
             } else {
                 self.schema.word(e.section)
             };
-            eprintln!("crimg verify: {name}: {place} at {offset:#x}: {}", e.kind);
+            out.message(format_args!(
+                "crimg verify: {name}: {place} at {offset:#x}: {}",
+                e.kind
+            ));
             if let Some(record) = self.record(e) {
-                eprintln!("  in {record}");
+                out.message(format_args!("  in {record}"));
             }
-            eprintln!("  {}", remedy(&e.kind));
+            out.message(format_args!("  {}", remedy(&e.kind)));
         }
         let more = self.defects.len().saturating_sub(LISTED);
         if more > 0 {
-            eprintln!("crimg verify: {name}: {more} more defects: see --json");
+            out.message(format_args!(
+                "crimg verify: {name}: {more} more defects: see --json"
+            ));
         }
     }
 

@@ -5,13 +5,14 @@
 //! ELF header · program headers · [section header, if there are 65535 or more of them] · notes · page data
 //! ```
 //!
-//! The page data is read by one thread and written by another, a chunk at a time.
+//! Into a file, each thread reads, checks and writes chunks of its own. Into a stream, one thread reads them and
+//! another writes them in order.
 
 use super::{
     layout::Struct,
     notes::Notes,
     plan::{plan, Load, Source},
-    Sink,
+    scattered, Sink,
 };
 use crate::{
     elf::{vdso, EM_X86_64, ET_CORE, PT_LOAD, PT_NOTE},
@@ -21,7 +22,7 @@ use crate::{
     process::Process,
     progress,
 };
-use cr_format::{limits, runs::RunKind};
+use cr_format::{index::IndexEntry, limits, runs::RunKind};
 use std::{
     io,
     os::unix::fs::FileExt,
@@ -52,7 +53,7 @@ pub struct Options {
 pub struct Exported {
     /// Length of the core, with holes.
     pub bytes: u64,
-    /// Bytes that are not holes.
+    /// Bytes of the headers, the notes and the page data. A file has zeros in short gaps between page data besides.
     pub stored: u64,
     /// Program headers for memory.
     pub segments: u64,
@@ -120,7 +121,12 @@ pub fn export(
         failed,
         stored: 0,
     };
-    pages(file, memory, options, &mut writer)?;
+    if let Sink::File(to) = writer.out {
+        // What is left for the writer is in front of, between and behind the page data.
+        writer.stored = scattered::pages(file, memory, options, &loads, layout.data, to, failed)?;
+    } else {
+        pages(file, memory, options, &mut writer)?;
+    }
     writer.skip_to(u64::MAX)?;
     done.stored = done.stored.saturating_add(writer.stored);
     out.end(layout.end).map_err(failed)?;
@@ -242,9 +248,9 @@ fn pages(
         let (full, chunks) = sync_channel::<Result<PageData, Failure>>(AHEAD);
         let (empty, buffers) = channel::<Vec<u8>>();
         scope.spawn(move || {
-            for entry in memory.chunks() {
+            for n in 0..memory.chunks().len() {
                 let mut buf = buffers.try_recv().unwrap_or_default();
-                let data = file.page_data_in(entry, &mut buf);
+                let data = page_data(file, memory.chunks(), n, &mut buf);
                 let broken = data.is_err();
                 // The writer has stopped, or has nothing more to come.
                 if full.send(data).is_err() || broken {
@@ -264,6 +270,61 @@ fn pages(
     })
 }
 
+/// Page data of chunk `n`, which must end where the next one begins or before: only then is what is written the same in any
+/// order.
+///
+/// # Errors
+/// [`Failure::Read`], [`Failure::Defect`].
+pub(super) fn page_data(
+    file: &ImageFile,
+    chunks: &[IndexEntry],
+    n: usize,
+    buf: &mut Vec<u8>,
+) -> Result<PageData, Failure> {
+    let Some(entry) = chunks.get(n) else {
+        return Ok(PageData::default());
+    };
+    let data = file.page_data_in(entry, buf)?;
+    let end = data.runs.last().map_or(0, |r| {
+        let len = u64::from(r.npages).saturating_mul(limits::PAGE);
+        r.start.saturating_add(len)
+    });
+    match chunks.get(n.saturating_add(1)) {
+        Some(next) if next.key < end => {
+            Err(file.defect(cr_format::Error::rule("PAGE-6"), next.offset))
+        }
+        _ => Ok(data),
+    }
+}
+
+/// Calls `piece` with address and contents of all that a chunk stores, ascending by address.
+pub(super) fn each_piece<'d, E>(
+    data: &'d PageData,
+    mut piece: impl FnMut(u64, &'d [u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut from = 0_usize;
+    for run in &data.runs {
+        let len = u64::from(run.npages).saturating_mul(limits::PAGE);
+        match run.kind {
+            RunKind::Data => {
+                let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+                piece(run.start, data.bytes.get(from..to).unwrap_or(&[]))?;
+                from = to;
+            }
+            RunKind::Duplicate => {
+                for n in 0..u64::from(run.npages) {
+                    let at = run.start.saturating_add(n.saturating_mul(limits::PAGE));
+                    if let Some(crate::file::Page::Data(page)) = data.page(at) {
+                        piece(at, page)?;
+                    }
+                }
+            }
+            RunKind::Zero | RunKind::Parent => {}
+        }
+    }
+    Ok(())
+}
+
 struct Writer<'a, 'm, 'w> {
     memory: &'a Memory<'m>,
     vdso: Vec<u8>,
@@ -279,27 +340,7 @@ struct Writer<'a, 'm, 'w> {
 
 impl Writer<'_, '_, '_> {
     fn chunk(&mut self, data: &PageData) -> Result<(), Failure> {
-        let mut from = 0_usize;
-        for run in &data.runs {
-            let len = u64::from(run.npages).saturating_mul(limits::PAGE);
-            match run.kind {
-                RunKind::Data => {
-                    let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
-                    self.bytes(run.start, data.bytes.get(from..to).unwrap_or(&[]))?;
-                    from = to;
-                }
-                RunKind::Duplicate => {
-                    for n in 0..u64::from(run.npages) {
-                        let at = run.start.saturating_add(n.saturating_mul(limits::PAGE));
-                        if let Some(crate::file::Page::Data(page)) = data.page(at) {
-                            self.bytes(at, page)?;
-                        }
-                    }
-                }
-                RunKind::Zero | RunKind::Parent => {}
-            }
-        }
-        Ok(())
+        each_piece(data, |address, bytes| self.bytes(address, bytes))
     }
 
     /// Page data, ascending by address.
@@ -308,16 +349,10 @@ impl Writer<'_, '_, '_> {
         let Some(load) = self.loads.get(self.next) else {
             return Ok(());
         };
-        // A run lies in one area; what the process wants in no core is passed over.
-        let Some(within) = address.checked_sub(load.start) else {
-            return Ok(());
-        };
-        if load.source != Source::Image {
-            return Ok(());
+        match load.piece(address, bytes) {
+            Some((within, bytes)) => self.put(within, bytes),
+            None => Ok(()),
         }
-        let room = load.filesz().saturating_sub(within);
-        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-        self.put(within, bytes.get(..fits).unwrap_or(&[]))
     }
 
     fn put(&mut self, within: u64, bytes: &[u8]) -> Result<(), Failure> {

@@ -9,10 +9,10 @@ use crate::{
     json::{integer, text, SCHEMA},
     number,
     output::Output,
+    spool::{self, Spooled},
 };
 use serde_json::json;
 use std::{
-    fs::File,
     io::{BufWriter, Write},
     path::PathBuf,
 };
@@ -24,7 +24,7 @@ use std::{
 /// missing.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The core, a regular file.
+    /// The core; `-` is standard input, of which a copy is made in $TMPDIR.
     core: String,
     /// The image.
     #[arg(short, long, value_name = "FILE")]
@@ -40,24 +40,10 @@ pub struct Args {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let fail = |error| Failure::Read {
-        image: args.core.clone(),
-        error,
-    };
-    let meta = std::fs::metadata(&args.core).map_err(fail)?;
-    if !meta.is_file() {
-        return Err(Failure::Usage {
-            message: format!(
-                "{}: this needs a core in a regular file",
-                escape::text(args.core.as_bytes())
-            ),
-            remedy: "Write it to a file first; coredumpctl dump -o FILE does so.".to_owned(),
-        });
-    }
-    let file = File::open(&args.core).map_err(fail)?;
+    let Spooled { file, name, .. } = spool::open(&args.core)?;
     let target = AtomicFile::create(&args.output, args.force)?;
     let mut buffered = BufWriter::with_capacity(1 << 20, &target.file);
-    let done = import(&args.core, &file, &mut buffered, &|e| target.failed(e))?;
+    let done = import(&name, &file, &mut buffered, &|e| target.failed(e))?;
     buffered.flush().map_err(|e| target.failed(e))?;
     drop(buffered);
     target.commit()?;

@@ -16,6 +16,7 @@ mod plan;
 mod read;
 mod records;
 mod registers;
+mod scattered;
 mod sink;
 
 pub use export::{export, Exported, Options};

@@ -53,7 +53,10 @@ impl<'s> Notes<'s> {
     }
 
     fn tasks(&self) -> impl Iterator<Item = TaskRecord<'s>> {
-        records_of::<TaskRecord<'_>>(self.sections.section(TASKS)).map_while(Result::ok)
+        // One that has ended has nothing that a debugger could look at, and the kernel leaves it out as well.
+        records_of::<TaskRecord<'_>>(self.sections.section(TASKS))
+            .map_while(Result::ok)
+            .filter(|t| process::exit_code(self.sections, t).is_none())
     }
 
     /// The notes in pieces, in the order of the kernel: what debuggers read as the current thread comes

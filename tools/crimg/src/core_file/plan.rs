@@ -27,7 +27,7 @@ pub enum Source {
     Nowhere,
     /// Page data stored with these addresses.
     Image,
-    /// Page data stored with another area that shows the same object.
+    /// Page data stored with another area that shows the same object, perhaps of another process.
     Shared,
     /// The mapped file, from this offset on; the number is the index of the area.
     File(usize, u64),
@@ -56,6 +56,18 @@ impl Load {
             _ => self.end.saturating_sub(self.start),
         }
     }
+
+    /// Where in the segment page data at `address`, which is below its end, goes, and how much of it; `None` for what is
+    /// not in it: a run lies in one area, and what the process wants in no core is passed over.
+    pub fn piece<'b>(&self, address: u64, bytes: &'b [u8]) -> Option<(u64, &'b [u8])> {
+        let within = address.checked_sub(self.start)?;
+        if self.source != Source::Image {
+            return None;
+        }
+        let room = self.filesz().saturating_sub(within);
+        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+        Some((within, bytes.get(..fits)?))
+    }
 }
 
 /// The program headers, ascending by address. `files`: put in what the mapped files have; `vdso`: is the
@@ -67,7 +79,8 @@ pub fn plan(memory: &Memory<'_>, files: bool, vdso: bool) -> Result<Vec<Load>, F
     let mut loads = Vec::new();
     let mut shown = BTreeSet::new();
     for (n, area) in memory.areas().iter().enumerate() {
-        let other = area.kind == VMA_SHARED_ANON && !shown.insert(area.object);
+        let other =
+            area.kind == VMA_SHARED_ANON && (!shown.insert(area.object) || !memory.is_home(area));
         let mut pieces = Pieces {
             own: loads.len(),
             loads: &mut loads,
@@ -86,6 +99,7 @@ pub fn plan(memory: &Memory<'_>, files: bool, vdso: bool) -> Result<Vec<Load>, F
                 let within = span.start.saturating_sub(area.start);
                 let source = match span.content {
                     Content::Stored | Content::Zero => Source::Image,
+                    Content::Object => Source::Shared,
                     Content::File if from_file => {
                         Source::File(n, area.offset.saturating_add(within))
                     }

@@ -7,7 +7,8 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+/// What gaps are filled with; longer ones are holes where there can be some.
+pub(super) static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// An output of ascending pieces.
 pub enum Sink<'w> {

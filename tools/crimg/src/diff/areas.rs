@@ -12,8 +12,11 @@ use crate::{
     escape,
     memory::{Area, Memory},
     number,
+    view::memory::ring,
 };
-use cr_format::{records_in, RawRecord, Record, VmaRecord, MEMORY, VMA_FILE, VMA_SHARED_ANON};
+use cr_format::{
+    records_in, RawRecord, Record, VmaRecord, MEMORY, VMA_FILE, VMA_RING, VMA_SHARED_ANON,
+};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -203,6 +206,7 @@ fn change(
     fields: Vec<FieldChange>,
 ) -> Option<Change> {
     (!fields.is_empty()).then(|| Change {
+        process: None,
         section: "memory".to_owned(),
         record: "vma".to_owned(),
         object: format!("area {}", name(area)),
@@ -337,6 +341,7 @@ fn object(side: &Side<'_>, area: &Area) -> Shown {
             }
             _ => Shown::text("shared memory"),
         },
+        (None, VMA_RING) => Shown::text(ring(area.object, area.offset)),
         _ => Shown::text("none"),
     }
 }

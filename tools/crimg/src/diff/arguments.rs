@@ -79,6 +79,7 @@ fn push(
         _ => Kind::Changed,
     };
     out.push(Change {
+        process: None,
         section: "memory".to_owned(),
         record: record.to_owned(),
         object,

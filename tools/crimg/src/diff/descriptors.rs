@@ -153,6 +153,7 @@ pub(super) fn compare(pair: &Pair<'_>, files: &[Files<'_>; 2], out: &mut Vec<Cha
 
 fn named(record: &str, object: String, kind: Kind, fields: Vec<FieldChange>) -> Change {
     Change {
+        process: None,
         section: "files".to_owned(),
         record: record.to_owned(),
         object,
@@ -253,19 +254,7 @@ fn describe(files: &Files<'_>, fd: u64) -> String {
 
 fn alone(pair: &Pair<'_>, files: &Files<'_>, side: usize, fd: u64) -> Change {
     let schema = pair.schema(side);
-    let one = |field: String, shown: Shown| {
-        let (old, new) = if side == 0 {
-            (Some(shown), None)
-        } else {
-            (None, Some(shown))
-        };
-        FieldChange {
-            field,
-            old,
-            new,
-            note: None,
-        }
-    };
+    let one = |field, shown| FieldChange::alone(side, field, shown);
     let mut fields = Vec::new();
     let file = files.file_of.get(&fd).and_then(|f| files.files.get(f));
     for raw in files.fds.get(&fd).into_iter().chain(file.map(|f| &f.0)) {
@@ -343,6 +332,7 @@ fn pipes(pair: &Pair<'_>, files: &[Files<'_>; 2], out: &mut Vec<Change>) {
     let (old, mut new) = (of(a), of(b));
     let push = |object: &str, kind, fields: Vec<FieldChange>, out: &mut Vec<Change>| {
         out.push(Change {
+            process: None,
             section: "pipes".to_owned(),
             ..named("pipe", object.to_owned(), kind, fields)
         });

@@ -3,7 +3,8 @@
 //! records, and page data byte by byte.
 //!
 //! Where to look: [`records`] pairs the records of any section · [`descriptors`], [`areas`] and
-//! [`arguments`] those that need more than their own record · [`pages`] page data · [`print`] for people.
+//! [`arguments`] those that need more than their own record · [`pages`] page data · [`trees`] images of several processes ·
+//! [`print`] for people.
 //! What tells images apart without being a difference of their processes (ids, times, host, counts,
 //! schema, provenance) is in the header and does not make two images different.
 
@@ -13,6 +14,7 @@ pub mod descriptors;
 pub mod pages;
 pub mod print;
 pub mod records;
+mod trees;
 pub mod value;
 
 use crate::{error::Failure, file::ImageFile, json, number, view::generic::Schema};
@@ -181,6 +183,21 @@ pub struct FieldChange {
 }
 
 impl FieldChange {
+    /// A value that is there on one side only: 0 is A.
+    fn alone(side: usize, field: String, shown: Shown) -> Self {
+        let (old, new) = if side == 0 {
+            (Some(shown), None)
+        } else {
+            (None, Some(shown))
+        };
+        Self {
+            field,
+            old,
+            new,
+            note: None,
+        }
+    }
+
     /// A value that differs.
     pub fn new(field: impl Into<String>, old: Shown, new: Shown) -> Self {
         Self {
@@ -214,6 +231,8 @@ impl Serialize for FieldChange {
 /// One object that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
+    /// Id of the process that it is of, if an image has several.
+    pub process: Option<u64>,
     /// Resource word.
     pub section: String,
     /// Name of the record type, or `environment`, `argument`.
@@ -231,6 +250,9 @@ pub struct Change {
 impl Serialize for Change {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut m = s.serialize_map(None)?;
+        if let Some(process) = self.process {
+            m.serialize_entry("process", &json::integer(process))?;
+        }
         m.serialize_entry("section", &self.section)?;
         m.serialize_entry("record", &self.record)?;
         m.serialize_entry("object", &self.object)?;
@@ -291,6 +313,8 @@ pub(crate) struct Pair<'a> {
     pub files: [&'a ImageFile; 2],
     pub schemas: [Schema; 2],
     pub options: &'a Options,
+    /// Are these two of several processes, of which another pair has what nobody can tell whose it is?
+    pub is_part: bool,
 }
 
 impl Pair<'_> {
@@ -321,17 +345,12 @@ fn is_header(section: u16) -> bool {
     matches!(section, IMAGE | SCHEMA | PROVENANCE | STATS)
 }
 
-/// Compares two images. Damage in their metadata is left to the caller (`image.damage`): what is left is
-/// compared.
+/// Compares two images; those of several processes process by process. Damage in their metadata is left to the caller
+/// (`image.damage`): what is left is compared.
 ///
 /// # Errors
 /// [`Failure::Defect`] for records that cannot be read and for damaged page data, [`Failure::Read`].
 pub fn compare(a: &ImageFile, b: &ImageFile, options: &Options) -> Result<Diff, Failure> {
-    let pair = Pair {
-        files: [a, b],
-        schemas: [Schema::new(&a.image), Schema::new(&b.image)],
-        options,
-    };
     let mut diff = Diff {
         sides: [side(a), side(b)],
         header: superblocks(a, b),
@@ -341,37 +360,62 @@ pub fn compare(a: &ImageFile, b: &ImageFile, options: &Options) -> Result<Diff, 
         mem: options.mem,
         ignored: options.ignore.clone(),
     };
-    let ids: BTreeSet<u16> = [a, b]
-        .iter()
+    let whole = Pair {
+        files: [a, b],
+        schemas: [Schema::new(&a.image), Schema::new(&b.image)],
+        options,
+        is_part: false,
+    };
+    let files = descriptors::Files::both(&whole);
+    for id in section_ids(&whole).filter(|id| is_header(*id)) {
+        records::section(&whole, &files, id, &mut diff.header)?;
+    }
+    if a.is_tree() || b.is_tree() {
+        trees::compare(a, b, options, &mut diff)?;
+    } else {
+        processes(&whole, &mut diff)?;
+    }
+    Ok(diff)
+}
+
+/// The sections that one of both has.
+fn section_ids(pair: &Pair<'_>) -> impl Iterator<Item = u16> {
+    let ids = pair.files.iter();
+    let ids: BTreeSet<u16> = ids
         .flat_map(|f| f.image.sections.0.keys().copied())
         .collect();
-    let files = descriptors::Files::both(&pair);
+    ids.into_iter()
+}
+
+/// Compares two processes.
+fn processes(pair: &Pair<'_>, diff: &mut Diff) -> Result<(), Failure> {
+    let options = pair.options;
+    let files = descriptors::Files::both(pair);
+    let mut changes = Vec::new();
+    let ids = section_ids(pair).filter(|id| !is_header(*id) && options.wants(*id));
     for id in ids {
-        let mut found = Vec::new();
-        records::section(&pair, &files, id, &mut found)?;
+        records::section(pair, &files, id, &mut changes)?;
         match id {
-            cr_format::FILES if options.wants(id) => {
-                descriptors::compare(&pair, &files, &mut found);
-            }
-            cr_format::MEMORY if options.wants(id) => {
-                areas::compare(&pair, &mut found);
-                if arguments::compare(&pair, &mut found) {
-                    pass_over_args(&mut diff.changes);
+            cr_format::FILES => descriptors::compare(pair, &files, &mut changes),
+            cr_format::MEMORY => {
+                areas::compare(pair, &mut changes);
+                if arguments::compare(pair, &mut changes) {
+                    pass_over_args(&mut changes);
                 }
             }
             _ => {}
         }
-        if is_header(id) {
-            diff.header.append(&mut found);
-        } else if options.wants(id) {
-            diff.changes.append(&mut found);
-        }
     }
+    diff.changes.append(&mut changes);
     let decided = options.first_only && !diff.changes.is_empty();
     if options.mem != Mem::None && !decided {
-        diff.memory = Some(pages::compare(&pair, &files, &mut diff.warnings)?);
+        let report = pages::compare(pair, &files, &mut diff.warnings)?;
+        match &mut diff.memory {
+            Some(before) => before.append(report),
+            None => diff.memory = Some(report),
+        }
     }
-    Ok(diff)
+    Ok(())
 }
 
 /// Removes the copy of the arguments in record `process`, where each was compared by itself.
@@ -397,6 +441,8 @@ fn side(file: &ImageFile) -> Value {
     m.insert("pid".into(), pid.unwrap_or(Value::Null));
     let comm = process.as_ref().map(|p| json::text(p.comm));
     m.insert("comm".into(), comm.unwrap_or(Value::Null));
+    let count = cr_format::validate::MetaSet::processes(&image.sections);
+    m.insert("processes".into(), count.into());
     m.insert("damaged".into(), (!image.damage.is_empty()).into());
     m.into()
 }
@@ -464,6 +510,7 @@ fn superblocks(a: &ImageFile, b: &ImageFile) -> Vec<Change> {
         return Vec::new();
     }
     vec![Change {
+        process: None,
         section: "container".to_owned(),
         record: "superblock".to_owned(),
         object: "superblock".to_owned(),

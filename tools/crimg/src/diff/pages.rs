@@ -18,7 +18,7 @@ use cr_format::{
     index::IndexEntry,
     limits::PAGE,
     runs::{Run, RunKind},
-    FILES, FILE_DELETED, MEMORY, VMA_ANON, VMA_FILE, VMA_SHARED_ANON,
+    FileRecord, FILES, FILE_DELETED, FILE_MEMFD, MEMORY, VMA_ANON, VMA_FILE, VMA_SHARED_ANON,
 };
 use rayon::prelude::*;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -92,6 +92,8 @@ impl Counts {
 /// An area or deleted file with its counts.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// Id of the process, if an image has several.
+    pub process: Option<u64>,
     /// What it is; escaped.
     pub name: String,
     /// Its pages.
@@ -131,29 +133,57 @@ impl Report {
     pub fn is_same(&self) -> bool {
         self.total.different() == 0
     }
+
+    /// Bytes of `pieces`, per side.
+    pub(super) fn shown(&self) -> u64 {
+        let len = |p: &Piece| p.old.len() as u64;
+        self.pieces.iter().map(len).fold(0, u64::saturating_add)
+    }
+
+    /// Puts the report of another process behind this one.
+    pub(super) fn append(&mut self, other: Self) {
+        let before = self.rows.len();
+        self.rows.extend(other.rows);
+        self.total.add(&other.total);
+        self.left_out = self.left_out.saturating_add(other.left_out);
+        self.pieces
+            .extend(other.pieces.into_iter().map(|piece| Piece {
+                row: piece.row.saturating_add(before),
+                ..piece
+            }));
+    }
 }
 
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut m = s.serialize_map(None)?;
         m.serialize_entry("pages", &self.total.json())?;
+        let of = |row: Option<&Row>, mut object: Value| {
+            let process = row.and_then(|r| r.process);
+            if let (Some(process), Some(m)) = (process, object.as_object_mut()) {
+                m.insert("process".into(), json::integer(process));
+            }
+            object
+        };
         let rows: Vec<Value> = self
             .rows
             .iter()
-            .map(|r| json!({"area": r.name, "pages": r.counts.json()}))
+            .map(|r| of(Some(r), json!({"area": r.name, "pages": r.counts.json()})))
             .collect();
         m.serialize_entry("areas", &rows)?;
         let pieces: Vec<Value> = self
             .pieces
             .iter()
             .map(|p| {
-                json!({
-                    "area": self.rows.get(p.row).map(|r| r.name.clone()),
+                let row = self.rows.get(p.row);
+                let piece = json!({
+                    "area": row.map(|r| r.name.clone()),
                     "address": Shown::hex(p.a).json,
                     "address_b": Shown::hex(p.b).json,
                     "old": number::hex(&p.old),
                     "new": number::hex(&p.new),
-                })
+                });
+                of(row, piece)
             })
             .collect();
         m.serialize_entry("bytes", &pieces)?;
@@ -286,7 +316,11 @@ pub(super) fn compare(
     for (row, counts) in counts {
         renumbered.insert(row, report.rows.len());
         let name = job.rows.get(row).cloned().unwrap_or_default();
-        report.rows.push(Row { name, counts });
+        report.rows.push(Row {
+            process: None,
+            name,
+            counts,
+        });
     }
     for piece in &mut report.pieces {
         piece.row = renumbered.get(&piece.row).copied().unwrap_or(0);
@@ -330,13 +364,12 @@ impl<'a> Job<'a> {
             spaces.len().saturating_sub(1)
         };
         if pair.options.wants(MEMORY) {
-            let spaces = [0, 1].map(|side| space(&mut this, side, (MEMORY, 1)));
-            this.memory(pair, spaces);
+            this.memory(pair, &chunks);
         }
         let keys: BTreeSet<(u16, u32)> = chunks.iter().flat_map(|c| c.keys().copied()).collect();
         let mut seen = [BTreeSet::new(), BTreeSet::new()];
         for key in keys {
-            if key.0 == MEMORY || !pair.options.wants(key.0) {
+            if key.0 == MEMORY || !pair.options.wants(key.0) || is_of_others(pair, files, key) {
                 continue;
             }
             // Deleted files belong together by their descriptors, other owners by their number.
@@ -377,7 +410,9 @@ impl<'a> Job<'a> {
     }
 
     /// Segments of the address space.
-    fn memory(&mut self, pair: &Pair<'_>, spaces: [usize; 2]) {
+    fn memory(&mut self, pair: &Pair<'_>, chunks: &[Chunks; 2]) {
+        // Shared memory of several processes is stored with one of them.
+        let mut spaces: BTreeMap<(usize, u32), usize> = BTreeMap::new();
         let ([a, b], facing) = areas::facing(pair);
         let memories = pair.files.map(|f| Memory::new(f, None));
         let mut rows: BTreeMap<(bool, usize), usize> = BTreeMap::new();
@@ -409,14 +444,24 @@ impl<'a> Job<'a> {
                         continue;
                     };
                     let shown = start.saturating_add(done);
-                    let (home, reach) = match memories.get(side) {
-                        Some(memory) => memory.home(area, shown),
-                        None => (shown, len),
+                    let Some(memory) = memories.get(side) else {
+                        continue;
                     };
-                    len = len.min(reach.max(PAGE));
+                    let home = memory.home(area, shown);
+                    len = len.min(home.reach.max(PAGE));
+                    let all = &mut self.spaces;
+                    let space = *spaces.entry((side, home.owner)).or_insert_with(|| {
+                        let found = chunks.get(side);
+                        let found = found.and_then(|c| c.get(&(MEMORY, home.owner)));
+                        let all = all.get_mut(side);
+                        all.map_or(0, |all| {
+                            all.push(found.cloned().unwrap_or_default());
+                            all.len().saturating_sub(1)
+                        })
+                    });
                     *to = Some(Stretch {
-                        space: spaces.get(side).copied().unwrap_or(0),
-                        start: home,
+                        space,
+                        start: home.address,
                         absent: absent(area),
                         shown,
                     });
@@ -560,8 +605,22 @@ impl<'a> Job<'a> {
 }
 
 /// `PAGE` chunks by section and owner.
-fn by_owner(file: &ImageFile) -> BTreeMap<(u16, u32), Space> {
-    let mut map: BTreeMap<(u16, u32), Space> = BTreeMap::new();
+type Chunks = BTreeMap<(u16, u32), Space>;
+
+/// Are these pages of a file that neither process has, or of an object of a third party? The first pair has the latter.
+fn is_of_others(pair: &Pair<'_>, files: &[Files<'_>; 2], (section, owner): (u16, u32)) -> bool {
+    if !pair.is_part {
+        return false;
+    }
+    let first = pair.files.iter().any(|f| f.image.process == 0);
+    match section {
+        FILES => !files.iter().any(|f| f.files.contains_key(&owner.into())),
+        _ => !first,
+    }
+}
+
+fn by_owner(file: &ImageFile) -> Chunks {
+    let mut map = Chunks::new();
     for entry in file.page_chunks() {
         map.entry((entry.section, entry.owner))
             .or_default()
@@ -601,11 +660,31 @@ fn partner(
         Some((_, Some(f))) => escape::text(f.path),
         _ => String::new(),
     };
-    let other = theirs.files.iter().find(|(id, (_, f))| {
-        theirs.identity(**id).0 == key && f.as_ref().is_some_and(|f| f.kind == FILE_DELETED)
-    });
-    let other = other.and_then(|(id, _)| Some((section, u32::try_from(*id).ok()?)));
-    (format!("deleted file {path} ({name})"), other)
+    let is_twin = |id: u64, record: &Option<FileRecord<'_>>| {
+        theirs.identity(id).0 == key
+            && record
+                .as_ref()
+                .is_some_and(|f| matches!(f.kind, FILE_DELETED | FILE_MEMFD))
+    };
+    let mut twins = theirs.files.iter().filter(|(id, (_, f))| is_twin(**id, f));
+    let same = (section, owner);
+    let other = match (
+        theirs.files.get(&owner.into()),
+        mine.files.get(&owner.into()),
+    ) {
+        // Pages of a file that neither image has: a defect, but of both.
+        (None, None) => Some(same),
+        // Of several that nothing tells apart, the one with the same number.
+        (Some((_, f)), _) if is_twin(owner.into(), f) => Some(same),
+        _ => twins
+            .next()
+            .and_then(|(id, _)| Some((section, u32::try_from(*id).ok()?))),
+    };
+    let kind = match mine.files.get(&owner.into()) {
+        Some((_, Some(f))) if f.kind == FILE_MEMFD => "memory",
+        _ => "deleted",
+    };
+    (format!("{kind} file {path} ({name})"), other)
 }
 
 /// The last chunk of a side.

@@ -2,7 +2,7 @@
 //! The differences for people: by section, one object per line, its values below; then the pages.
 
 use super::{
-    pages::{Counts, Piece, Report, LINE},
+    pages::{Counts, Piece, Report, Row, LINE},
     Change, Diff, FieldChange, Kind,
 };
 use crate::{
@@ -40,8 +40,13 @@ pub fn diff(diff: &Diff, out: &mut Output) -> Result<(), Failure> {
             object(change, out)?;
         }
     }
-    let mut section = None;
+    let (mut section, mut process) = (None, None);
     for change in &diff.changes {
+        if let Some(pid) = change.process.filter(|p| process != Some(*p)) {
+            out.line("")?;
+            out.line(style::bold(&format!("process {pid}")))?;
+            (process, section) = (Some(pid), None);
+        }
         if section != Some(&change.section) {
             out.line("")?;
             out.line(style::bold(&change.section))?;
@@ -72,13 +77,20 @@ fn sides(diff: &Diff, out: &mut Output) -> Result<(), Failure> {
         let part = |name: &str| text(name).unwrap_or_else(|| "?".to_owned());
         let bytes = side.get("bytes").and_then(serde_json::Value::as_u64);
         let bytes = bytes.map_or_else(|| part("bytes"), number::size);
+        let processes = side.get("processes").and_then(serde_json::Value::as_u64);
+        let several = processes.is_some_and(|n| n > 1);
         let damaged = side.get("damaged") == Some(&serde_json::Value::Bool(true));
         out.line(format_args!(
-            "{letter}  {}: {} {}, {}, {bytes}{}",
+            "{letter}  {}: {} {}, {}, {bytes}{}{}",
             part("image"),
             part("pid"),
             part("comm"),
             part("created"),
+            if several {
+                format!(", {} processes", part("processes"))
+            } else {
+                String::new()
+            },
             if damaged { ", DAMAGED" } else { "" },
         ))?;
     }
@@ -146,6 +158,14 @@ fn field(f: &FieldChange, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
+/// An area, with its process if there are several.
+fn named(row: &Row) -> String {
+    match row.process {
+        Some(pid) => format!("{pid}: {}", row.name),
+        None => row.name.clone(),
+    }
+}
+
 fn pages(report: &Report, out: &mut Output) -> Result<(), Failure> {
     if report.is_same() {
         return Ok(());
@@ -173,7 +193,7 @@ fn pages(report: &Report, out: &mut Output) -> Result<(), Failure> {
     };
     let differing = |c: &Counts| c.different() > 0;
     for r in report.rows.iter().filter(|r| differing(&r.counts)) {
-        rows.add_row(row(r.name.clone(), &r.counts));
+        rows.add_row(row(named(r), &r.counts));
     }
     let equal = report.rows.iter().filter(|r| !differing(&r.counts)).count();
     if equal > 0 {
@@ -197,7 +217,7 @@ fn bytes(report: &Report, out: &mut Output) -> Result<(), Failure> {
     let mut last = None;
     for piece in &report.pieces {
         if last != Some(piece.row) {
-            let name = report.rows.get(piece.row).map_or("", |r| r.name.as_str());
+            let name = report.rows.get(piece.row).map_or_else(String::new, named);
             out.line("")?;
             out.line(format_args!("bytes of {name}"))?;
             last = Some(piece.row);

@@ -11,9 +11,10 @@ use super::{
 use crate::{error::Failure, escape, names};
 use cr_format::{
     records_in, ActionRecord, CredRecord, DescriptorRecord, FileRecord, FsRecord, GuardRecord,
-    ImageRecord, ItimerRecord, LimitRecord, MappedFileRecord, MmRecord, PendingRecord, PipeRecord,
-    ProcessRecord, RawField, RawRecord, Record, StatsRecord, TaskRecord, TaskSignalsRecord,
-    TimerRecord, VmaRecord, WatchRecord, FILES, MEMORY, PIPES, TASKS,
+    HugeRecord, ImageRecord, ItimerRecord, KeysRecord, LimitRecord, MappedFileRecord, MmRecord,
+    PendingRecord, PipeRecord, PlaceRecord, ProcessRecord, RawField, RawRecord, Record,
+    StatsRecord, TaskRecord, TaskSignalsRecord, TimerRecord, VmaRecord, WatchRecord, FILES, MEMORY,
+    PIPES, TASKS,
 };
 use std::collections::BTreeMap;
 
@@ -77,6 +78,7 @@ fn schema(pair: &Pair<'_>, out: &mut Vec<Change>) -> Result<(), Failure> {
     if a != b {
         let count = |bytes| Shown::number(records_in(id, bytes).count() as u64);
         out.push(Change {
+            process: None,
             section: pair.word(id),
             record: "schema".to_owned(),
             object: "schema".to_owned(),
@@ -182,6 +184,13 @@ fn identity(
         let (start, end) = (number(raw, 1), number(raw, 2));
         return (Key::Number(start), format!("guard pages {start:x}-{end:x}"));
     }
+    if is(MEMORY, KeysRecord::TYPE) {
+        return only("protection keys");
+    }
+    if is(MEMORY, HugeRecord::TYPE) {
+        let (start, end) = (number(raw, 1), number(raw, 2));
+        return (Key::Number(start), format!("huge pages {start:x}-{end:x}"));
+    }
     if is(FILES, FsRecord::TYPE) {
         return only("directories and umask");
     }
@@ -241,6 +250,18 @@ fn identity(
             format!("watch of descriptor {fd} by {what}"),
         );
     }
+    if is(cr_format::INOTIFY, PlaceRecord::TYPE) {
+        let (key, what) = files
+            .get(side)
+            .unwrap_or(&files[0])
+            .identity(number(raw, 1));
+        let wd = number(raw, 2);
+        let instance = match key {
+            Key::Number(fd) => fd,
+            _ => u64::MAX,
+        };
+        return (Key::Numbers(instance, wd), format!("watch {wd} of {what}"));
+    }
     if let (Some(name), true) = (file_of(pair, side, raw), raw.section != FILES) {
         // An extension's record about an open file: ids of files are nobody's identity.
         let files = files.get(side).unwrap_or(&files[0]);
@@ -269,21 +290,10 @@ fn alone(pair: &Pair<'_>, side: usize, object: &Object<'_>) -> Change {
         value::parts(&f, raw.section, &record, &name).unwrap_or_else(|| vec![(name, shown)])
     });
     let fields = fields
-        .map(|(field, shown)| {
-            let (old, new) = if side == 0 {
-                (Some(shown), None)
-            } else {
-                (None, Some(shown))
-            };
-            FieldChange {
-                field,
-                old,
-                new,
-                note: None,
-            }
-        })
+        .map(|(field, shown)| FieldChange::alone(side, field, shown))
         .collect();
     Change {
+        process: None,
         section: pair.word(object.raw.section),
         record: record_name(schema, object.raw.section, object.raw.record_type),
         object: object.name.clone(),
@@ -305,6 +315,7 @@ fn changed(
 ) -> Option<Change> {
     let fields = fields(pair, files, &old.raw, &new.raw);
     (!fields.is_empty()).then(|| Change {
+        process: None,
         section: pair.word(old.raw.section),
         record: record_name(pair.schema(0), old.raw.section, old.raw.record_type),
         object: old.name.clone(),
@@ -481,6 +492,10 @@ fn reference(
         (FILES, _, "file") => None,
         (_, _, "file") if section != FILES => Some((a.label(x), b.label(y))),
         (cr_format::EPOLL, "watch", "epoll") => Some((a.label(x), b.label(y))),
+        (cr_format::INOTIFY, _, "inotify") => Some((a.label(x), b.label(y))),
+        (cr_format::INOTIFY, "place", "target") if x != 0 && y != 0 => {
+            Some((a.label(x), b.label(y)))
+        }
         _ => None,
     }
 }

@@ -106,6 +106,7 @@ pub fn named(schema: &Schema, section: u16, name: &str, n: u64) -> Option<String
             cr_format::VMA_FILE => "file".to_owned(),
             cr_format::VMA_SHARED_ANON => "shared anonymous".to_owned(),
             cr_format::VMA_SPECIAL => "special".to_owned(),
+            cr_format::VMA_RING => "ring".to_owned(),
             _ => return None,
         },
         (PIPES, "capacity") => number::size(n),

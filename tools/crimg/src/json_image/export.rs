@@ -7,7 +7,7 @@ use crate::{
     escape,
     file::ImageFile,
     json,
-    load::crc,
+    load::{crc, SectionData},
     number,
     output::Output,
     progress,
@@ -38,7 +38,7 @@ use std::{
 #[derive(clap::Args)]
 #[command(after_help = super::EXIT_CODES)]
 pub struct Args {
-    /// The image, a regular file.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     image: String,
     /// Where to write the document; without, standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -158,10 +158,20 @@ fn superblock_json(s: &Superblock) -> Value {
     value
 }
 
+/// A section, and the number of the process that it is about: the order of the image.
+type Key = (u16, u32);
+
+/// The sections in the order of the image.
+fn ordered(file: &ImageFile) -> BTreeMap<Key, &SectionData> {
+    let all = file.image.sections.iter();
+    all.map(|(process, id, data)| ((id, process), data))
+        .collect()
+}
+
 /// Where the image is not laid out as every writer does it.
 struct Layout {
-    /// Records in each chunk, by section.
-    chunks: Vec<(u16, Vec<u32>)>,
+    /// Records in each chunk, by section and process.
+    chunks: Vec<(Key, Vec<u32>)>,
     /// Bytes in each padding chunk.
     padding: Option<Vec<u32>>,
 }
@@ -179,15 +189,16 @@ impl Layout {
         };
         let mut padding = Vec::new();
         let mut usual_padding = Vec::new();
-        let mut last = (0, 0);
-        let mut read: BTreeMap<u16, usize> = BTreeMap::new();
+        let mut last = (0, 0, 0);
+        let sections = ordered(file);
+        let mut read: BTreeMap<Key, usize> = BTreeMap::new();
         for entry in file.entries() {
             let header = file.header(entry)?;
             let place = match header.chunk_type {
-                ChunkType::Meta if header.section == STATS => (3, 0),
-                ChunkType::Meta => (0, header.section),
-                ChunkType::Pad => (1, 0),
-                _ => (2, 0),
+                ChunkType::Meta if header.section == STATS => (3, 0, header.owner),
+                ChunkType::Meta => (0, header.section, header.owner),
+                ChunkType::Pad => (1, 0, 0),
+                _ => (2, 0, 0),
             };
             if place < last {
                 return Err(bad(Error::rule("ORDER-2"), entry.offset));
@@ -210,18 +221,19 @@ impl Layout {
                 }
             }
             if header.chunk_type == ChunkType::Meta {
-                let piece = file.image.sections.0.get(&header.section).and_then(|s| {
-                    let from = *read.get(&header.section).unwrap_or(&0);
+                let key = (header.section, header.owner);
+                let piece = sections.get(&key).and_then(|s| {
+                    let from = *read.get(&key).unwrap_or(&0);
                     let to = header.stored_len as usize;
                     s.bytes.get(from..from.checked_add(to)?)
                 });
                 let piece = piece.unwrap_or(&[]);
-                let to = read.entry(header.section).or_insert(0_usize);
+                let to = read.entry(key).or_insert(0_usize);
                 *to = to.saturating_add(piece.len());
                 if records_in(header.section, piece).count() != header.items as usize {
                     return Err(bad(Error::rule("META-2"), entry.offset));
                 }
-                this.count(header.section, header.items);
+                this.count(key, header.items);
             }
             let made = writer.keep(&header, &mut index);
             let made = made.map_err(|e| bad(e, entry.offset))?;
@@ -233,18 +245,18 @@ impl Layout {
             this.padding = Some(padding);
         }
         this.check_end(file, writer, &index.0)?;
-        this.chunks.retain(|(id, counts)| {
-            let section = file.image.sections.0.get(id);
+        this.chunks.retain(|(key, counts)| {
+            let section = sections.get(key);
             let bytes = section.map_or(&[][..], |s| &s.bytes);
-            usual(*id, bytes).as_ref() != Some(counts)
+            usual(key.0, bytes).as_ref() != Some(counts)
         });
         Ok(this)
     }
 
-    fn count(&mut self, section: u16, items: u32) {
+    fn count(&mut self, key: Key, items: u32) {
         match self.chunks.last_mut() {
-            Some((id, counts)) if *id == section => counts.push(items),
-            _ => self.chunks.push((section, vec![items])),
+            Some((last, counts)) if *last == key => counts.push(items),
+            _ => self.chunks.push((key, vec![items])),
         }
     }
 
@@ -327,8 +339,8 @@ impl Writer<'_, '_> {
         let schema = Schema::new(&file.image);
         self.text("  \"sections\": [")?;
         // Section `stats` stands behind the page data in the image, and here.
-        let order = file.image.sections.0.iter();
-        for (n, (id, section)) in order.enumerate() {
+        for (n, (key, section)) in ordered(file).iter().enumerate() {
+            let (id, process) = key;
             self.text(if n == 0 { "\n" } else { ",\n" })?;
             self.text("    {\n")?;
             self.depth = 3;
@@ -340,7 +352,10 @@ impl Writer<'_, '_> {
                     self.member("critical", &json!(section.critical))?;
                 }
             }
-            if let Some((_, counts)) = layout.chunks.iter().find(|c| c.0 == *id) {
+            if *process != 0 {
+                self.member("process", &json!(process))?;
+            }
+            if let Some((_, counts)) = layout.chunks.iter().find(|c| c.0 == *key) {
                 let counts = Self::line(&json!(counts));
                 self.text(&format!("{}\"chunks\": {counts},\n", self.indent()))?;
             }

@@ -292,9 +292,7 @@ impl<'j> Reader<'j> {
 
     fn maker<E: de::Error>(&mut self) -> Result<&mut Maker, E> {
         if self.maker.is_none() {
-            if let Err(issue) = self.begin() {
-                return Err(self.stop(issue));
-            }
+            self.begin().map_err(|issue| self.stop(issue))?;
             let head = std::mem::take(&mut self.head);
             match Maker::new(self.job, head) {
                 Ok(maker) => self.maker = Some(maker),
@@ -369,10 +367,7 @@ impl<'j> Reader<'j> {
                 self.head.pages_file = Some(name);
                 Ok(())
             }
-            _ => Err(Issue::new(
-                "there is no such member",
-                "Remove it, or begin its name with _ for a remark.",
-            )),
+            _ => Err(stray()),
         }
     }
 }
@@ -397,10 +392,27 @@ fn part<'v>(value: &'v Value, name: &str) -> Result<&'v Value, Issue> {
         .ok_or_else(|| Issue::new(format!("the member \"{name}\" is missing"), SHAPE))
 }
 
+/// A member that must be there, as `read` understands it.
+fn field<T>(
+    value: &Value,
+    name: &str,
+    read: impl Fn(&Value) -> Result<T, Issue>,
+) -> Result<T, Issue> {
+    read(part(value, name)?).map_err(|e| e.within(name))
+}
+
 fn digest(value: &Value) -> Result<(u32, u64), Issue> {
-    let crc = codec::middle(part(value, "chain_crc")?).map_err(|e| e.within("chain_crc"))?;
-    let bytes = codec::number_u64(part(value, "bytes")?).map_err(|e| e.within("bytes"))?;
-    Ok((crc, bytes))
+    Ok((
+        field(value, "chain_crc", codec::middle)?,
+        field(value, "bytes", codec::number_u64)?,
+    ))
+}
+
+fn stray() -> Issue {
+    Issue::new(
+        "there is no such member",
+        "Remove it, or begin its name with _ for a remark.",
+    )
 }
 
 /// Refuses members that nobody reads: a misspelt edit must not be lost.
@@ -408,15 +420,11 @@ fn known(value: &Value, names: &[&str]) -> Result<(), Issue> {
     let Value::Object(m) = value else {
         return Err(Issue::new("this is not an object", SHAPE));
     };
-    let stray = m
+    let unknown = m
         .keys()
         .find(|k| !k.starts_with('_') && !names.contains(&k.as_str()));
-    match stray {
-        Some(stray) => Err(Issue::new(
-            "there is no such member",
-            "Remove it, or begin its name with _ for a remark.",
-        )
-        .within(stray.clone())),
+    match unknown {
+        Some(name) => Err(stray().within(name.clone())),
         None => Ok(()),
     }
 }
@@ -437,29 +445,26 @@ fn superblock(value: &Value) -> Result<Superblock, Issue> {
             "flags",
         ],
     )?;
-    let number =
-        |name: &str| part(value, name).and_then(|v| codec::middle(v).map_err(|e| e.within(name)));
-    let short =
-        |name: &str| part(value, name).and_then(|v| codec::small(v).map_err(|e| e.within(name)));
-    let writer = codec::text(part(value, "writer")?).map_err(|e| e.within("writer"))?;
+    let number = |name| field(value, name, codec::middle);
+    let short = |name| field(value, name, codec::small);
+    let writer = field(value, "writer", codec::text)?;
     if writer.len() > 32 || writer.contains(&0) {
         let issue = Issue::new("the name has at most 32 bytes and no NUL", "Shorten it.");
         return Err(issue.within("writer"));
     }
-    let created =
-        codec::number_u64(part(value, "created_ns")?).map_err(|e| e.within("created_ns"))?;
-    let mut s = Superblock::new(uuid(value, "uuid")?, created, &writer);
+    let created = field(value, "created_ns", codec::number_u64)?;
+    let mut s = Superblock::new(field(value, "uuid", uuid)?, created, &writer);
     (s.major, s.minor) = (short("major")?, short("minor")?);
     s.feature_compat = number("feature_compat")?;
     s.feature_ro_compat = number("feature_ro_compat")?;
     s.feature_incompat = number("feature_incompat")?;
-    s.parent_uuid = uuid(value, "parent_uuid")?;
+    s.parent_uuid = field(value, "parent_uuid", uuid)?;
     s.flags = number("flags")?;
     Ok(s)
 }
 
-fn uuid(value: &Value, name: &str) -> Result<[u8; 16], Issue> {
-    let text = part(value, name)?.as_str().unwrap_or("");
+fn uuid(value: &Value) -> Result<[u8; 16], Issue> {
+    let text = value.as_str().unwrap_or("");
     let dashed = text.len() == 36
         && [8, 13, 18, 23]
             .iter()
@@ -472,7 +477,6 @@ fn uuid(value: &Value, name: &str) -> Result<[u8; 16], Issue> {
             "this is not a UUID",
             "Write it as 01234567-89ab-cdef-0123-456789abcdef.",
         )
-        .within(name)
     })
 }
 
@@ -495,8 +499,8 @@ fn page(value: &Value, in_file: bool) -> Result<Page, Issue> {
         "section", "owner", "critical", "codec", "raw_crc", "runs", "data", "at", "bytes",
     ];
     known(value, &names)?;
-    let section = section_id(part(value, "section")?).map_err(|e| e.within("section"))?;
-    let owner = codec::middle(part(value, "owner")?).map_err(|e| e.within("owner"))?;
+    let section = field(value, "section", section_id)?;
+    let owner = field(value, "owner", codec::middle)?;
     let list = part(value, "runs")?.as_array();
     let list = list.filter(|l| !l.is_empty() && l.len() <= limits::CHUNK_RUNS as usize);
     let list = list.ok_or_else(|| {
@@ -514,7 +518,7 @@ fn page(value: &Value, in_file: bool) -> Result<Page, Issue> {
     let codec_word = value.get("codec").and_then(Value::as_str).unwrap_or("raw");
     let raw_crc = match codec_word {
         "raw" => None,
-        "zstd" => Some(codec::middle(part(value, "raw_crc")?).map_err(|e| e.within("raw_crc"))?),
+        "zstd" => Some(field(value, "raw_crc", codec::middle)?),
         _ => return Err(Issue::new("unknown codec", "Take raw or zstd.").within("codec")),
     };
     let data = match value.get("data") {
@@ -528,15 +532,10 @@ fn page(value: &Value, in_file: bool) -> Result<Page, Issue> {
             })?)
         }
         Some(_) => return Err(Issue::new("this is not a string", SHAPE).within("data")),
-        None if in_file => {
-            let number = |name: &str| {
-                part(value, name).and_then(|v| codec::number_u64(v).map_err(|e| e.within(name)))
-            };
-            Payload::InFile {
-                at: number("at")?,
-                len: number("bytes")?,
-            }
-        }
+        None if in_file => Payload::InFile {
+            at: field(value, "at", codec::number_u64)?,
+            len: field(value, "bytes", codec::number_u64)?,
+        },
         None => return Err(Issue::new(
             "the chunk has no \"data\"",
             "Export with --pages embed, or set \"pages\" to null for an image without page data.",
@@ -584,21 +583,60 @@ fn one_run(value: &Value) -> Result<Run, Issue> {
         )
         .within("kind")
     })?;
-    let number = |name: &str| {
-        part(value, name).and_then(|v| codec::number_u64(v).map_err(|e| e.within(name)))
-    };
-    let pages = codec::middle(part(value, "pages")?).map_err(|e| e.within("pages"))?;
     let source = if kind.0 == RunKind::Duplicate {
-        number("source")?
+        field(value, "source", codec::number_u64)?
     } else {
         0
     };
     Ok(Run {
-        start: number("start")?,
-        npages: pages,
+        start: field(value, "start", codec::number_u64)?,
+        npages: field(value, "pages", codec::middle)?,
         kind: kind.0,
         source,
     })
+}
+
+/// A part of the document that is read as it comes, whatever its shape is: its visitor knows what may stand there.
+struct Streamed<V>(V);
+
+impl<'de, V: Visitor<'de, Value = ()>> DeserializeSeed<'de> for Streamed<V> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_any(self.0)
+    }
+}
+
+/// The name of the next member that is no remark.
+fn next_name<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<String>, A::Error> {
+    while let Some(name) = map.next_key::<String>()? {
+        if !name.starts_with('_') {
+            return Ok(Some(name));
+        }
+        map.next_value::<IgnoredAny>()?;
+    }
+    Ok(None)
+}
+
+/// The elements of an array one after the other, each with its number in the place of messages.
+fn each<'de, A: SeqAccess<'de>>(
+    reader: &mut Reader<'_>,
+    mut seq: A,
+    mut element: impl FnMut(&mut Reader<'_>, Value) -> Result<(), A::Error>,
+) -> Result<(), A::Error> {
+    let mut n = 0_u64;
+    loop {
+        reader.path.push(n.to_string());
+        let value = seq.next_element_seed(Bounded(&Cell::new(VALUE)))?;
+        let last = value.is_none();
+        if let Some(value) = value {
+            element(reader, value)?;
+        }
+        reader.path.pop();
+        if last {
+            return Ok(());
+        }
+        n = n.saturating_add(1);
+    }
 }
 
 struct Document<'r, 'j>(&'r mut Reader<'j>);
@@ -610,11 +648,7 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let reader = self.0;
-        while let Some(name) = map.next_key::<String>()? {
-            if name.starts_with('_') {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
+        while let Some(name) = next_name(&mut map)? {
             reader.path.push(name.clone());
             if reader.seen.contains(&name) {
                 return Err(reader.stop(Issue::new("the member is there twice", "Remove one.")));
@@ -624,15 +658,13 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
                     map.next_value::<IgnoredAny>()?;
                 }
                 ("pages", _) => {
-                    if let Err(issue) = reader.begin() {
-                        return Err(reader.stop(issue));
-                    }
-                    map.next_value_seed(Pages(reader))?;
+                    reader.begin().map_err(|issue| reader.stop(issue))?;
+                    map.next_value_seed(Streamed(Pages(reader)))?;
                 }
                 (_, Pass::Pages) => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                ("sections", _) => map.next_value_seed(Sections(reader))?,
+                ("sections", _) => map.next_value_seed(Streamed(Sections(reader)))?,
                 _ => {
                     // Members behind the pages cannot change what has been written.
                     let written = ["superblock", "padding", "pages_file"];
@@ -644,9 +676,8 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
                             "Put the members in the order of an export.",
                         )));
                     }
-                    if let Err(issue) = reader.member(&name, &value) {
-                        return Err(reader.stop(issue));
-                    }
+                    let read = reader.member(&name, &value);
+                    read.map_err(|issue| reader.stop(issue))?;
                     if let (Some(maker), Some(digest)) = (&mut reader.maker, reader.head.digest) {
                         maker.digest(digest);
                     }
@@ -664,13 +695,6 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
 
 struct Sections<'r, 'j>(&'r mut Reader<'j>);
 
-impl<'de> DeserializeSeed<'de> for Sections<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        d.deserialize_seq(self)
-    }
-}
-
 impl<'de> Visitor<'de> for Sections<'_, '_> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -684,7 +708,10 @@ impl<'de> Visitor<'de> for Sections<'_, '_> {
         loop {
             let n = reader.head.sections.len();
             reader.path.push(n.to_string());
-            if seq.next_element_seed(OneSection(reader))?.is_none() {
+            if seq
+                .next_element_seed(Streamed(OneSection(reader)))?
+                .is_none()
+            {
                 reader.path.pop();
                 return Ok(());
             }
@@ -695,13 +722,6 @@ impl<'de> Visitor<'de> for Sections<'_, '_> {
 
 struct OneSection<'r, 'j>(&'r mut Reader<'j>);
 
-impl<'de> DeserializeSeed<'de> for OneSection<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        d.deserialize_map(self)
-    }
-}
-
 impl<'de> Visitor<'de> for OneSection<'_, '_> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -711,11 +731,7 @@ impl<'de> Visitor<'de> for OneSection<'_, '_> {
         let reader = self.0;
         let mut section = Section::default();
         let mut records = false;
-        while let Some(name) = map.next_key::<String>()? {
-            if name.starts_with('_') {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
+        while let Some(name) = next_name(&mut map)? {
             reader.path.push(name.clone());
             if name == "records" {
                 if section.id == 0 || std::mem::replace(&mut records, true) {
@@ -724,38 +740,53 @@ impl<'de> Visitor<'de> for OneSection<'_, '_> {
                         "Put \"name\" first.",
                     )));
                 }
-                let place = Records(reader, &mut section);
-                map.next_value_seed(place)?;
+                reader.path.pop();
+                in_order(reader, &section).map_err(|issue| reader.stop(issue))?;
+                reader.path.push(name);
+                map.next_value_seed(Streamed(Records(reader, &mut section)))?;
             } else {
                 let value = Reader::value(&mut map)?;
-                if let Err(issue) = member(reader, &mut section, &name, &value) {
-                    return Err(reader.stop(issue));
-                }
+                let read = member(&mut section, &name, &value);
+                read.map_err(|issue| reader.stop(issue))?;
             }
             reader.path.pop();
         }
         if section.id == 0 {
             return Err(reader.stop(Issue::new("the section has no \"name\"", SHAPE)));
         }
+        if !records {
+            in_order(reader, &section).map_err(|issue| reader.stop(issue))?;
+        }
         reader.head.sections.push(section);
         Ok(())
     }
 }
 
-fn member(
-    reader: &Reader<'_>,
-    section: &mut Section,
-    name: &str,
-    value: &Value,
-) -> Result<(), Issue> {
+/// Comes the section behind the one before?
+fn in_order(reader: &Reader<'_>, section: &Section) -> Result<(), Issue> {
+    let last = reader.head.sections.last();
+    if last.is_none_or(|l| (l.id, l.process) < (section.id, section.process)) {
+        return Ok(());
+    }
+    let issue = Issue::new(
+        "sections ascend by number, and those of one number by process, each once",
+        "Put the section at its place, as an export does.",
+    );
+    Err(issue.within("name"))
+}
+
+fn member(section: &mut Section, name: &str, value: &Value) -> Result<(), Issue> {
     match name {
         "name" if section.id == 0 => {
             section.id = section_id(value)?;
-            let last = reader.head.sections.last();
-            if last.is_some_and(|l| l.id >= section.id) {
+            Ok(())
+        }
+        "process" => {
+            section.process = codec::middle(value)?;
+            if u64::from(section.process) >= limits::PROCESSES {
                 return Err(Issue::new(
-                    "sections ascend by number, each once",
-                    "Put the section at its place, as an export does.",
+                    format!("an image has at most {} processes", limits::PROCESSES),
+                    "Number them from 0, parents before their children.",
                 ));
             }
             Ok(())
@@ -770,41 +801,21 @@ fn member(
             section.chunks = Some(counts(value, 1 << 16)?);
             Ok(())
         }
-        _ => Err(Issue::new(
-            "there is no such member",
-            "Remove it, or begin its name with _ for a remark.",
-        )),
+        _ => Err(stray()),
     }
 }
 
 struct Records<'r, 'j, 's>(&'r mut Reader<'j>, &'s mut Section);
-
-impl<'de> DeserializeSeed<'de> for Records<'_, '_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        d.deserialize_seq(self)
-    }
-}
 
 impl<'de> Visitor<'de> for Records<'_, '_, '_> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of records")
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         let Self(reader, section) = self;
-        let mut n = 0_u64;
-        loop {
-            reader.path.push(n.to_string());
-            let budget = Cell::new(VALUE);
-            let Some(value) = seq.next_element_seed(Bounded(&budget))? else {
-                reader.path.pop();
-                return Ok(());
-            };
-            let bytes = match codec::decode(section.id, &value) {
-                Ok(bytes) => bytes,
-                Err(issue) => return Err(reader.stop(issue)),
-            };
+        each(reader, seq, |reader, value| {
+            let bytes = codec::decode(section.id, &value).map_err(|issue| reader.stop(issue))?;
             reader.head.meta = reader.head.meta.saturating_add(bytes.len() as u64);
             if reader.head.meta > limits::META_TOTAL {
                 return Err(reader.stop(Issue::new(
@@ -813,20 +824,12 @@ impl<'de> Visitor<'de> for Records<'_, '_, '_> {
                 )));
             }
             section.bytes.extend(bytes);
-            reader.path.pop();
-            n = n.saturating_add(1);
-        }
+            Ok(())
+        })
     }
 }
 
 struct Pages<'r, 'j>(&'r mut Reader<'j>);
-
-impl<'de> DeserializeSeed<'de> for Pages<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        d.deserialize_any(self)
-    }
-}
 
 impl<'de> Visitor<'de> for Pages<'_, '_> {
     type Value = ();
@@ -837,33 +840,19 @@ impl<'de> Visitor<'de> for Pages<'_, '_> {
         self.0.head.no_pages = true;
         Ok(())
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         let reader = self.0;
         let in_file = reader.head.pages_file.is_some() || reader.job.pages_file.is_some();
         reader.head.has_pages = false;
-        let mut n = 0_u64;
-        loop {
-            reader.path.push(n.to_string());
-            let budget = Cell::new(VALUE);
-            let Some(value) = seq.next_element_seed(Bounded(&budget))? else {
-                reader.path.pop();
-                return Ok(());
-            };
-            let page = match page(&value, in_file) {
-                Ok(page) => page,
-                Err(issue) => return Err(reader.stop(issue)),
-            };
+        each(reader, seq, |reader, value| {
+            let page = page(&value, in_file).map_err(|issue| reader.stop(issue))?;
             drop(value);
             if reader.maker.is_none() {
                 reader.head.has_pages = true;
             }
             let place = pointer(&reader.path);
-            let maker = reader.maker()?;
-            if let Err(failure) = maker.page(page, place) {
-                return Err(reader.fail(failure));
-            }
-            reader.path.pop();
-            n = n.saturating_add(1);
-        }
+            let made = reader.maker()?.page(page, place);
+            made.map_err(|failure| reader.fail(failure))
+        })
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     error::{remedy, Failure},
     file::{decode, ImageFile},
     load::{crc, Sections},
+    memory::nameless,
     rewrite::{Bytes, PageAction, Rewrite, Target},
 };
 use cr_format::{
@@ -15,9 +16,9 @@ use cr_format::{
     runs::{Run, TABLE_LEN},
     stream::Validator,
     superblock::{self, Superblock, NOT_RESTARTABLE},
-    validate,
+    validate::{self, MetaSet},
     writer::{cut_index, cut_records, padded, ImageWriter, Stored, END_CHUNK_LEN, PAGE_HEAD_LEN},
-    Error, FileRecord, VmaRecord, FILES, FILE_DELETED, MEMORY, STATS,
+    Error, VmaRecord, FILES, MEMORY, STATS,
 };
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,8 @@ use std::{
 pub struct Section {
     /// Section id, 0 as long as it is not known.
     pub id: u16,
+    /// Number of the process that it is about.
+    pub process: u32,
     /// For a third party's section.
     pub critical: bool,
     /// Records in each chunk, where it is not the usual layout.
@@ -45,7 +48,7 @@ pub struct Section {
 pub struct Head {
     /// The superblock.
     pub superblock: Option<Superblock>,
-    /// The sections, ascending.
+    /// The sections, ascending by id and process.
     pub sections: Vec<Section>,
     /// Bytes of their records.
     pub meta: u64,
@@ -101,8 +104,9 @@ pub enum Made {
 
 /// What page data is checked against.
 struct Owners {
-    areas: Vec<(u64, u64)>,
-    deleted: BTreeMap<u32, u64>,
+    /// Areas by owner.
+    areas: BTreeMap<u32, Vec<(u64, u64)>>,
+    nameless: BTreeMap<u32, u64>,
 }
 
 /// Writes an image part by part.
@@ -118,8 +122,8 @@ pub struct Maker {
     /// The first thing that the rules forbid: of importance only if the document was edited.
     broken: Option<Failure>,
     sections: Sections,
-    /// Number in the document, by section id.
-    places: BTreeMap<u16, usize>,
+    /// Number in the document, by section id and process.
+    places: BTreeMap<(u16, u32), usize>,
     stats: Option<Section>,
     owners: Owners,
     pages_file: Option<File>,
@@ -149,8 +153,8 @@ impl Maker {
             places: BTreeMap::new(),
             stats: None,
             owners: Owners {
-                areas: Vec::new(),
-                deleted: BTreeMap::new(),
+                areas: BTreeMap::new(),
+                nameless: BTreeMap::new(),
             },
             pages_file: None,
             digest: head.digest,
@@ -171,13 +175,16 @@ impl Maker {
         this.put(&block)?;
         this.check("/superblock", |v| v.superblock(&block).map(|_| ()));
         for (n, section) in head.sections.into_iter().enumerate() {
-            this.places.insert(section.id, n);
+            this.places.insert((section.id, section.process), n);
             if section.id == STATS {
                 this.stats = Some(section);
             } else {
                 this.section(&section)?;
                 let critical = section.critical;
-                let to = this.sections.0.entry(section.id).or_default();
+                let to = match section.process {
+                    0 => this.sections.0.entry(section.id).or_default(),
+                    process => this.sections.1.entry((process, section.id)).or_default(),
+                };
                 to.push(&section.bytes, 0, critical);
                 // Only one copy of the metadata is kept.
                 to.bytes = section.bytes;
@@ -239,7 +246,10 @@ impl Maker {
 
     /// A defect of the metadata is at a record.
     fn place(&self, otherwise: &str, e: &Error) -> String {
-        let Some(n) = self.places.get(&e.section).filter(|_| e.section != 0) else {
+        let one = (e.section, 0)..=(e.section, u32::MAX);
+        let mut places = self.places.range(one);
+        // An error does not say which of several processes it is about.
+        let (Some((_, n)), None, true) = (places.next(), places.next(), e.section != 0) else {
             return otherwise.to_owned();
         };
         let bytes = match (self.sections.0.get(&e.section), &self.stats) {
@@ -257,7 +267,8 @@ impl Maker {
     }
 
     fn section(&mut self, section: &Section) -> Result<(), Failure> {
-        let n = self.places.get(&section.id).copied().unwrap_or(0);
+        let key = (section.id, section.process);
+        let n = self.places.get(&key).copied().unwrap_or(0);
         let place = format!("/sections/{n}");
         let bad = |this: &Self, e: Error| this.forbidden(&place, e);
         let pieces = match section.chunks.as_ref().and_then(|c| pieces(section, c)) {
@@ -273,9 +284,13 @@ impl Maker {
             }
         };
         for piece in pieces {
-            let head = self
-                .writer
-                .meta(section.id, section.critical, piece, &mut self.index);
+            let head = self.writer.meta_of(
+                section.process,
+                section.id,
+                section.critical,
+                piece,
+                &mut self.index,
+            );
             let head = head.map_err(|e| bad(self, e))?;
             self.put(&head)?;
             self.put(piece)?;
@@ -356,14 +371,16 @@ impl Maker {
             let place = self.place("/sections", &e);
             self.forbid(&place, e);
         }
-        let section = |id: u16| self.sections.0.get(&id).map_or(&[][..], |s| &s.bytes);
-        let areas = records_of::<VmaRecord<'_>>(section(MEMORY)).map_while(Result::ok);
-        let files = records_of::<FileRecord<'_>>(section(FILES)).map_while(Result::ok);
+        let areas = |process: u32| {
+            let areas = records_of::<VmaRecord<'_>>(self.sections.of(process, MEMORY));
+            let areas = areas.map_while(Result::ok).map(|v| (v.start, v.end));
+            (process.saturating_add(1), areas.collect())
+        };
         self.owners = Owners {
-            areas: areas.map(|v| (v.start, v.end)).collect(),
-            deleted: files
-                .filter(|f| f.kind == FILE_DELETED)
-                .map(|f| (f.id, f.size))
+            areas: (0..self.sections.processes()).map(areas).collect(),
+            nameless: nameless(&self.sections)
+                .into_iter()
+                .map(|(id, f)| (id, f.size))
                 .collect(),
         };
     }
@@ -475,11 +492,13 @@ impl Maker {
     }
 
     fn owner(&self, runs: &[Run], section: u16, owner: u32) -> cr_format::Result {
-        match (section, self.owners.deleted.get(&owner)) {
+        match (section, self.owners.nameless.get(&owner)) {
             (MEMORY, _) => {
                 validate::page_owner(&self.sections, section, owner)?;
+                let areas = self.owners.areas.get(&owner);
+                let areas = areas.map_or(&[][..], Vec::as_slice);
                 runs.iter()
-                    .try_for_each(|r| validate::run_in_vmas(&self.owners.areas, r))
+                    .try_for_each(|r| validate::run_in_vmas(areas, r))
             }
             (FILES, Some(&size)) => runs.iter().try_for_each(|r| validate::run_in_file(size, r)),
             (FILES, None) => Err(Error::rule("PAGE-9")),

@@ -28,7 +28,7 @@ const BLOCK: usize = 64 << 10;
 /// `(bad)`. Exit status: 0 printed · 1 the bytes are not in the image · 2 used wrongly · 3 to 6 as for all commands.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     pub image: String,
     /// The thread whose instructions are printed.
     #[arg(long, value_name = "TID", conflicts_with_all = ["at", "vma"])]
@@ -46,7 +46,7 @@ pub struct Args {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let (file, damage) = run::open("mem disasm", &args.image)?;
+    let (file, damage) = run::open("mem disasm", &args.image, &args.select, out)?;
     let memory = Memory::new(&file, args.select.sysroot.clone());
     let process = Process::new(&file.image.sections);
     let mut starts: Vec<(Part, usize)> = Vec::new();
@@ -64,7 +64,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         };
         starts.extend(
             select
-                .parts(&memory, None)?
+                .parts(&memory, None)
                 .into_iter()
                 .map(|p| (p, usize::MAX)),
         );
@@ -87,7 +87,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     }
     starts.sort_by_key(|s| s.0.start);
     if starts.is_empty() {
-        nothing("mem disasm", &memory);
+        nothing("mem disasm", &memory, out);
     }
     let mut stream = None;
     if args.json {

@@ -47,6 +47,12 @@ pub trait Engine: Sync {
     fn stretches(&self) -> bool {
         false
     }
+    /// Is there no match within `bytes`? Asked of bytes that were just read, and are in the processor's cache; only a quick
+    /// answer is of use, and `false` is always right.
+    fn absent(&self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
     /// Gives `emit` start and length of the matches that start in `from..to`, ascending, until it says
     /// `false`. `hay` begins at `address`; matches may end behind `to`.
     fn find(
@@ -100,6 +106,9 @@ impl Engine for Literal {
     }
     fn stretches(&self) -> bool {
         self.one_value
+    }
+    fn absent(&self, bytes: &[u8]) -> bool {
+        self.finder.find(bytes).is_none()
     }
     fn find(
         &self,

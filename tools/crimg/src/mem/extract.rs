@@ -33,7 +33,7 @@ const HOLE: u64 = 4096;
 /// commands.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     pub image: String,
     /// The file to write, `-` for standard output (which must not be a terminal).
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -114,11 +114,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             remedy: "Give -o FILE, or use `crimg mem hex`.".to_owned(),
         });
     }
-    let (file, damage) = run::open("mem extract", &args.image)?;
+    let (file, damage) = run::open("mem extract", &args.image, &args.select, out)?;
     let memory = Memory::new(&file, args.select.sysroot.clone());
-    let parts = args.select.parts(&memory, None)?;
+    let parts = args.select.parts(&memory, None);
     let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
-        nothing("mem extract", &memory);
+        nothing("mem extract", &memory, out);
         return Ok(run::verdict(false, damage));
     };
     let mut whole = Part {
@@ -156,7 +156,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let bar = progress::bar(whole.end.saturating_sub(whole.start), "extracted");
     let mut at = whole.start;
     for job in 0..pieces.jobs() {
-        let loaded = pieces.load(job)?;
+        let loaded = pieces.load(job, None)?;
         for segment in &loaded.segments {
             missing(args, &memory, at, segment.start, &mut sink)?;
             match loaded.hay(segment) {
@@ -174,13 +174,13 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         let len = whole.end.saturating_sub(whole.start);
         file.file.set_len(len).map_err(|e| file.failed(e))?;
         file.commit()?;
-        eprintln!(
+        out.message(format_args!(
             "{}: {} from {} to {}",
             crate::escape::text(args.output.as_os_str().as_encoded_bytes()),
             number::size(len),
             place::address(whole.start),
             place::address(whole.end)
-        );
+        ));
     }
     Ok(damage)
 }
@@ -224,7 +224,7 @@ fn complete(args: &Args, memory: &Memory<'_>, parts: &[Part], whole: Part) -> Re
         }
         for span in memory.spans(part.start, part.end)? {
             let there = match span.content {
-                Content::Stored => true,
+                Content::Stored | Content::Object => true,
                 Content::Zero => !args.select.stored_only,
                 Content::File => args.select.sysroot.is_some(),
                 Content::Parent | Content::Absent => false,

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 /// status: 0 found · 1 none · 2 used wrongly · 3 to 6 as for all commands.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     pub image: String,
     /// Where to: ADDR (exactly), ADDR,LEN, ADDR+LEN, ADDR-END, or the name of an area as for --vma.
     pub target: String,
@@ -60,7 +60,7 @@ fn targets(args: &Args, memory: &Memory<'_>) -> Result<Vec<(u64, u64)>, Failure>
         ..Select::default()
     };
     let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for part in named.parts(memory, None)? {
+    for part in named.parts(memory, None) {
         match ranges.last_mut() {
             Some(last) if last.1 == part.start => last.1 = part.end,
             _ => ranges.push((part.start, part.end)),
@@ -81,7 +81,7 @@ fn targets(args: &Args, memory: &Memory<'_>) -> Result<Vec<(u64, u64)>, Failure>
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let (file, damage) = run::open("mem find-ptr", &args.image)?;
+    let (file, damage) = run::open("mem find-ptr", &args.image, &args.select, out)?;
     let memory = Memory::new(&file, args.select.sysroot.clone());
     let engine = Pointers::new(targets(args, &memory)?, args.unaligned);
     let report = Report {

@@ -34,7 +34,7 @@ const CONTEXT_MAX: u64 = 1 << 20;
 /// 1 not found · 2 used wrongly · 3 to 6 as for all commands.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     pub image: String,
     /// What to search for; if it begins with a hyphen, put `--` before the image.
     pub pattern: String,
@@ -112,8 +112,8 @@ fn unhex(text: &str) -> Result<Vec<u8>, Failure> {
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let engine = engine(args)?;
-    let (file, damage) =
-        run::open("mem grep", &args.image).map_err(|e| swapped(e, &args.pattern))?;
+    let (file, damage) = run::open("mem grep", &args.image, &args.select, out)
+        .map_err(|e| swapped(e, &args.pattern))?;
     let memory = Memory::new(&file, args.select.sysroot.clone());
     let both = args.context.unwrap_or(0);
     let before = args.before.unwrap_or(both).min(CONTEXT_MAX);

@@ -31,7 +31,7 @@ const STRETCH: u64 = 1 << 30;
 /// in the image · 2 used wrongly · 3 to 6 as for all commands.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     pub image: String,
     /// Print all rows, also equal ones.
     #[arg(short = 'v', long)]
@@ -52,11 +52,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             remedy: "Give --at ADDR,LEN or --vma NAME.".to_owned(),
         });
     }
-    let (file, damage) = run::open("mem hex", &args.image)?;
+    let (file, damage) = run::open("mem hex", &args.image, &args.select, out)?;
     let memory = Memory::new(&file, args.select.sysroot.clone());
-    let parts = args.select.parts(&memory, Some(LEN))?;
+    let parts = args.select.parts(&memory, Some(LEN));
     if parts.is_empty() {
-        nothing("mem hex", &memory);
+        nothing("mem hex", &memory, out);
     }
     let mut stream = None;
     if args.json {
@@ -97,7 +97,7 @@ impl To<'_, '_> {
         let pieces = Pieces::new(self.memory, &[part], select.stored_only, files, check)?;
         let mut at = part.start;
         for job in 0..pieces.jobs() {
-            let loaded = pieces.load(job)?;
+            let loaded = pieces.load(job, None)?;
             for segment in &loaded.segments {
                 self.any = true;
                 self.gap(at, segment.start, out)?;
@@ -181,7 +181,7 @@ impl To<'_, '_> {
             Content::File => "file",
             Content::Parent => "parent",
             Content::Zero => "zero",
-            Content::Stored | Content::Absent => "absent",
+            Content::Stored | Content::Object | Content::Absent => "absent",
         };
         if let Some(stream) = &mut self.stream {
             return stream.element(out, stretch(self.memory, span.start, span.end, word));

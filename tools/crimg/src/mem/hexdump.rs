@@ -155,7 +155,7 @@ mod tests {
 
     fn dump(f: impl FnOnce(&mut Hexdump, &mut Output)) -> String {
         let kept = Kept::default();
-        let mut out = Output::to(Box::new(kept.clone()));
+        let mut out = Output::to(Box::new(kept.clone()), Box::new(io::sink()));
         let mut dump = Hexdump::new(true);
         f(&mut dump, &mut out);
         dump.end(&mut out).unwrap();

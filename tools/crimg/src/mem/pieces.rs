@@ -4,7 +4,7 @@
 //! A job's memory is a list of segments: bytes that are next to each other in the address space *and* in the
 //! buffer, or zeros that exist nowhere. What cannot be had (files, guards) is a gap between segments.
 
-use super::select::Part;
+use super::{engine::Engine, select::Part};
 use crate::{
     error::Failure,
     file::{ImageFile, PageData},
@@ -28,6 +28,8 @@ use std::sync::{Mutex, PoisonError};
 const READ: u64 = 1 << 20;
 /// Bytes that are read and checked at a time.
 const SLICE: usize = 128 << 10;
+/// Bytes that are kept on each side of a border between segments.
+pub const SIDE: usize = PAGE as usize;
 /// Most parts of one job that has no chunk.
 const GROUP: usize = 1024;
 
@@ -73,14 +75,20 @@ pub struct Loaded {
     pub bytes: Vec<u8>,
     /// Bytes that are in mapped files or a parent image.
     pub elsewhere: u64,
+    /// No segment has a match in itself, and only its ends are here: see [`Pieces::load`].
+    pub ends: bool,
 }
 
 impl Loaded {
-    /// The bytes of a segment; `None` for zeros.
+    /// The bytes of a segment, or the first and the last [`SIDE`] of them; `None` for zeros.
     pub fn hay(&self, segment: &Segment) -> Option<&[u8]> {
         let at = segment.at?;
         // CAST: a segment with bytes is at most 1 MiB.
-        self.bytes.get(at..at.saturating_add(segment.len as usize))
+        let mut len = segment.len as usize;
+        if self.ends {
+            len = len.min(2 * SIDE);
+        }
+        self.bytes.get(at..at.saturating_add(len))
     }
 
     fn push(&mut self, start: u64, end: u64, at: Option<usize>, joined: bool) {
@@ -176,7 +184,7 @@ impl<'m, 'f> Pieces<'m, 'f> {
         }
         let rest = match area.kind {
             VMA_ANON => Content::Zero,
-            VMA_FILE if !files => Content::File,
+            VMA_FILE if !files && area.owner.is_none() => Content::File,
             VMA_FILE | VMA_SHARED_ANON => return self.cut_spans(start, end),
             _ => Content::Absent,
         };
@@ -200,7 +208,10 @@ impl<'m, 'f> Pieces<'m, 'f> {
 
     fn cut_spans(&mut self, start: u64, end: u64) -> Result<(), Failure> {
         for span in self.memory.spans(start, end)? {
-            let read = matches!(span.content, Content::Stored | Content::File);
+            let read = matches!(
+                span.content,
+                Content::Stored | Content::Object | Content::File
+            );
             let most = if read { READ } else { u64::MAX };
             let mut at = span.start;
             while at < span.end {
@@ -250,11 +261,12 @@ impl<'m, 'f> Pieces<'m, 'f> {
         })
     }
 
-    /// Loads the memory of a job; at most 1 MiB of bytes.
+    /// Loads the memory of a job; at most 1 MiB of bytes. If there is an `engine` that finds nothing in all that was read,
+    /// only the ends of the segments are given: what is not kept needs no room in the processor's cache.
     ///
     /// # Errors
     /// [`Failure::Read`], [`Failure::Defect`].
-    pub fn load(&self, job: usize) -> Result<Loaded, Failure> {
+    pub fn load(&self, job: usize, engine: Option<&dyn Engine>) -> Result<Loaded, Failure> {
         let (from, to) = self.jobs.get(job).copied().unwrap_or((0, 0));
         let pieces = self.pieces.get(from..to).unwrap_or(&[]);
         let before = from
@@ -268,13 +280,16 @@ impl<'m, 'f> Pieces<'m, 'f> {
         let joined = before == Some(first.start);
         match first.source {
             Source::Chunk(n) => {
-                let data = self.chunk(n, pieces)?;
+                let (data, absent) = self.chunk(n, pieces, engine)?;
                 let positions = positions(&data.runs);
                 for piece in pieces {
                     let joined = joined && piece.start == first.start;
                     self.chunk_piece(piece, &data.runs, &positions, joined, &mut loaded);
                 }
                 loaded.bytes = data.bytes;
+                if absent {
+                    self.keep_ends(&mut loaded);
+                }
             }
             Source::Nothing => {
                 for piece in pieces {
@@ -289,10 +304,38 @@ impl<'m, 'f> Pieces<'m, 'f> {
 
     /// Takes the buffer of a job back.
     pub fn recycle(&self, loaded: Loaded) {
-        if loaded.bytes.capacity() > 0 {
-            let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-            pool.push(loaded.bytes);
+        if !loaded.ends {
+            self.put_back(loaded.bytes);
         }
+    }
+
+    fn put_back(&self, bytes: Vec<u8>) {
+        if bytes.capacity() > 0 {
+            let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+            pool.push(bytes);
+        }
+    }
+
+    /// Keeps the ends of the segments: matches may reach over them. The buffer is free for the next job.
+    fn keep_ends(&self, loaded: &mut Loaded) {
+        let mut kept = Vec::new();
+        for segment in &mut loaded.segments {
+            let Some(at) = segment.at else { continue };
+            // CAST: a segment with bytes is at most 1 MiB.
+            let end = at.saturating_add(segment.len as usize);
+            let hay = loaded.bytes.get(at..end).unwrap_or(&[]);
+            segment.at = Some(kept.len());
+            match hay.len().checked_sub(2 * SIDE) {
+                None | Some(0) => kept.extend_from_slice(hay),
+                Some(between) => {
+                    let behind = SIDE.saturating_add(between);
+                    kept.extend_from_slice(hay.get(..SIDE).unwrap_or(hay));
+                    kept.extend_from_slice(hay.get(behind..).unwrap_or(&[]));
+                }
+            }
+        }
+        loaded.ends = true;
+        self.put_back(std::mem::replace(&mut loaded.bytes, kept));
     }
 
     fn buffer(&self) -> Vec<u8> {
@@ -300,14 +343,20 @@ impl<'m, 'f> Pieces<'m, 'f> {
         pool.pop().unwrap_or_default()
     }
 
-    fn chunk(&self, n: usize, pieces: &[Piece]) -> Result<PageData, Failure> {
+    /// The page data of a chunk, and whether `engine` finds nothing in it.
+    fn chunk(
+        &self,
+        n: usize,
+        pieces: &[Piece],
+        engine: Option<&dyn Engine>,
+    ) -> Result<(PageData, bool), Failure> {
         let file: &ImageFile = self.memory.image();
         let empty = PageData {
             runs: Vec::new(),
             bytes: Vec::new(),
         };
         let Some(entry) = self.memory.chunks().get(n) else {
-            return Ok(empty);
+            return Ok((empty, false));
         };
         if pieces.first().is_some_and(|p| p.start != entry.key) {
             // A part of the chunk, perhaps nothing of it: look before reading everything.
@@ -318,29 +367,34 @@ impl<'m, 'f> Pieces<'m, 'f> {
                     && pieces.iter().any(|p| run.start < p.end && p.start < end)
             };
             if !runs.iter().any(needs) {
-                return Ok(PageData {
-                    runs,
-                    bytes: Vec::new(),
-                });
+                let bytes = Vec::new();
+                return Ok((PageData { runs, bytes }, false));
             }
         }
         if entry.codec != CODEC_RAW {
-            return file.page_data(entry);
+            return Ok((file.page_data(entry)?, false));
         }
-        self.raw(file, entry)
+        self.raw(file, entry, engine)
     }
 
     /// Page data that is stored as it is. Like [`ImageFile::page_data`], but the checksum of each slice is
     /// taken while it is in the cache of the processor.
-    fn raw(&self, file: &ImageFile, entry: &IndexEntry) -> Result<PageData, Failure> {
+    fn raw(
+        &self,
+        file: &ImageFile,
+        entry: &IndexEntry,
+        engine: Option<&dyn Engine>,
+    ) -> Result<(PageData, bool), Failure> {
         let (header, runs) = file.runs(entry)?;
-        let mut at = entry.offset.saturating_add(PAGE_HEAD_LEN as u64);
-        let begin = at;
+        let begin = entry.offset.saturating_add(PAGE_HEAD_LEN as u64);
         let mut bytes = self.buffer();
         // At most 1 MiB: the header has been checked.
         bytes.resize(header.stored_len as usize, 0);
-        let mut computed = 0;
-        for slice in bytes.chunks_mut(SLICE) {
+        let (mut from, mut computed, mut absent) = (0_usize, 0, engine.is_some());
+        while from < bytes.len() {
+            let to = from.saturating_add(SLICE).min(bytes.len());
+            let at = begin.saturating_add(from as u64);
+            let slice = bytes.get_mut(from..to).unwrap_or(&mut []);
             if let Got::Short(have) = file.read_at(at, slice)? {
                 let e = Error::truncated(slice.len() as u64, have as u64);
                 return Err(file.defect(e, at));
@@ -348,14 +402,20 @@ impl<'m, 'f> Pieces<'m, 'f> {
             if self.check {
                 computed = crc(computed, slice);
             }
-            at = at.saturating_add(slice.len() as u64);
+            if let (true, Some(engine)) = (absent, engine) {
+                // What begins in the slice before may end in this one.
+                let overlap = engine.longest().saturating_sub(1);
+                let seen = bytes.get(from.saturating_sub(overlap)..to);
+                absent = engine.absent(seen.unwrap_or(&[]));
+            }
+            from = to;
         }
         let stored = header.payload_crc;
         if self.check && computed != stored {
             let kind = ErrorKind::BadChecksum { stored, computed };
             return Err(file.defect(Error::at(kind, 0), begin));
         }
-        Ok(PageData { runs, bytes })
+        Ok((PageData { runs, bytes }, absent))
     }
 
     fn chunk_piece(
@@ -425,7 +485,7 @@ impl<'m, 'f> Pieces<'m, 'f> {
             Content::File | Content::Parent => {
                 to.elsewhere = to.elsewhere.saturating_add(end.saturating_sub(start));
             }
-            Content::Stored | Content::Absent => {}
+            Content::Stored | Content::Object | Content::Absent => {}
         }
     }
 

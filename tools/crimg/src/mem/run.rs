@@ -25,17 +25,22 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// [`Failure`].
-pub fn open(command: &str, image: &str) -> Result<(ImageFile, Outcome), Failure> {
-    let file = ImageFile::open(image)?;
+pub fn open(
+    command: &str,
+    image: &str,
+    select: &Select,
+    out: &mut Output,
+) -> Result<(ImageFile, Outcome), Failure> {
+    let file = ImageFile::open_process(image, select.pid)?;
     let mut outcome = Outcome::Sound;
     for e in &file.image.damage {
-        eprintln!(
+        out.message(format_args!(
             "crimg {command}: {}: at {:#x}: {}\n  {}",
             escape::text(image.as_bytes()),
             e.offset,
             e.kind,
             remedy(&e.kind)
-        );
+        ));
         outcome = outcome.worse(Outcome::of(&e.kind));
     }
     Ok((file, outcome))
@@ -93,9 +98,9 @@ pub fn run(
     damage: Outcome,
     out: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let parts = select.parts(memory, None)?;
+    let parts = select.parts(memory, None);
     if parts.is_empty() {
-        nothing(report.command, memory);
+        nothing(report.command, memory, out);
     }
     let files = select.sysroot.is_some();
     let pieces = Pieces::new(memory, &parts, select.stored_only, files, !select.no_check)?;
@@ -138,7 +143,7 @@ pub fn run(
     }
     out.finish()?;
     if found == 0 && !parts.is_empty() {
-        hint(report.command, memory, &summary);
+        hint(report.command, memory, &summary, out);
     }
     Ok(verdict(found > 0, damage))
 }
@@ -158,14 +163,14 @@ fn element(
 }
 
 /// A search that found nothing may have been kept from where it was meant to look.
-fn hint(command: &str, memory: &Memory<'_>, summary: &Summary) {
+fn hint(command: &str, memory: &Memory<'_>, summary: &Summary, out: &mut Output) {
     if summary.elsewhere > 0 {
-        eprintln!(
+        out.message(format_args!(
             "crimg {command}: {}: nothing found; {} of mapped files are not in the image and were not searched\n  \
              Add --sysroot / if this host has the same files.",
             escape::text(memory.image().image.name.as_bytes()),
             number::size(summary.elsewhere)
-        );
+        ));
     }
 }
 

@@ -12,13 +12,13 @@
 use super::{
     engine::{Engine, CONTEXT},
     ordered::ordered,
-    pieces::{Loaded, Pieces, Segment},
+    pieces::{Loaded, Pieces, Segment, SIDE},
 };
 use crate::{error::Failure, file::ZERO_PAGE};
 use indicatif::ProgressBar;
 
-/// Bytes kept on each side of a border.
-const SIDE: usize = ZERO_PAGE.len();
+/// Jobs that a worker does in a row, divided by the number of threads: each result wakes somebody.
+const ROW: usize = 8;
 /// Most matches that a worker keeps for the joiner; beyond, the joiner searches anew and reports at once.
 const KEPT: usize = 1 << 16;
 
@@ -68,12 +68,16 @@ pub fn search(
 ) -> Result<Summary, Failure> {
     let mut joiner = Joiner::new(engine, sink);
     let mut summary = Summary::default();
-    let work = |n| pieces.load(n).map(|loaded| worker(engine, loaded));
-    ordered(
-        pieces.jobs(),
-        threads,
-        work,
-        |work: Result<Work, Failure>| {
+    let row = (ROW / threads.max(1)).clamp(1, ROW / 2);
+    let jobs = pieces.jobs();
+    let work = |n: usize| -> Vec<Result<Work, Failure>> {
+        let from = n.saturating_mul(row);
+        (from..from.saturating_add(row).min(jobs))
+            .map(|job| Ok(worker(engine, pieces.load(job, Some(engine))?)))
+            .collect()
+    };
+    ordered(jobs.div_ceil(row), threads, work, |row| {
+        for work in row {
             let work = work?;
             summary.elsewhere = summary.elsewhere.saturating_add(work.loaded.elsewhere);
             let mut go_on = true;
@@ -86,9 +90,12 @@ pub fn search(
             }
             progress.set_position(summary.searched.saturating_add(summary.elsewhere));
             pieces.recycle(work.loaded);
-            Ok(go_on)
-        },
-    )?;
+            if !go_on {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })?;
     joiner.finish()?;
     Ok(summary)
 }
@@ -108,7 +115,8 @@ fn worker(engine: &dyn Engine, loaded: Loaded) -> Work {
     let mut own = Vec::with_capacity(loaded.segments.len());
     let mut room = KEPT;
     for segment in &loaded.segments {
-        let Some(hay) = loaded.hay(segment) else {
+        let hay = loaded.hay(segment).filter(|_| !loaded.ends);
+        let Some(hay) = hay else {
             own.push(Some(Own::new()));
             continue;
         };

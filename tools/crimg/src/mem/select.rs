@@ -2,10 +2,9 @@
 //! Which part of the address space: ranges, names of areas, permissions.
 
 use crate::{
-    error::Failure,
     escape,
     memory::{Area, Memory},
-    process::Process,
+    output::Output,
 };
 use std::path::PathBuf;
 
@@ -112,7 +111,7 @@ pub struct Select {
     /// Only areas with these permissions: `rw-`, `r?x`; `?` stands for any.
     #[arg(long, value_name = "PERMS", value_parser = permissions, allow_hyphen_values = true)]
     pub prot: Option<String>,
-    /// Only this process. An image has one.
+    /// The process, by its id. Only an image of several processes needs it.
     #[arg(long, value_name = "N")]
     pub pid: Option<u64>,
     /// Only bytes that the image stores: no zero pages, no mapped files.
@@ -143,15 +142,7 @@ impl Select {
 
     /// The selected parts of areas, ascending and disjoint. `default_len`: bytes for an address without
     /// an end; `None`: up to the ends of its area.
-    ///
-    /// # Errors
-    /// [`Failure::Usage`] for another process than that of the image.
-    pub fn parts(
-        &self,
-        memory: &Memory<'_>,
-        default_len: Option<u64>,
-    ) -> Result<Vec<Part>, Failure> {
-        self.check_pid(memory)?;
+    pub fn parts(&self, memory: &Memory<'_>, default_len: Option<u64>) -> Vec<Part> {
         let mut parts = Vec::new();
         for area in memory.areas().iter().filter(|a| self.takes(a)) {
             if self.at.is_empty() {
@@ -184,22 +175,7 @@ impl Select {
                 _ => joined.push(part),
             }
         }
-        Ok(joined)
-    }
-
-    fn check_pid(&self, memory: &Memory<'_>) -> Result<(), Failure> {
-        let there = Process::new(&memory.image().image.sections).process;
-        let there = there.map(|p| p.tgid);
-        match self.pid {
-            Some(asked) if there != Some(asked) => Err(Failure::Usage {
-                message: format!("--pid {asked}: the image has no such process"),
-                remedy: match there {
-                    Some(pid) => format!("It has process {pid}."),
-                    None => "Its process cannot be read.".to_owned(),
-                },
-            }),
-            _ => Ok(()),
-        }
+        joined
     }
 
     fn takes(&self, area: &Area) -> bool {
@@ -254,11 +230,14 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// What to tell the user when nothing is selected.
-pub fn nothing(command: &str, memory: &Memory<'_>) {
-    eprintln!(
-        "crimg {command}: {}: no memory area fits --at, --vma and --prot\n  See the areas with: crimg show --maps",
-        escape::text(memory.image().image.name.as_bytes())
-    );
+pub fn nothing(command: &str, memory: &Memory<'_>, out: &mut Output) {
+    let name = escape::text(memory.image().image.name.as_bytes());
+    let why = if memory.areas().is_empty() {
+        "no memory area can be read"
+    } else {
+        "no memory area fits --at, --vma and --prot\n  See the areas with: crimg show --maps"
+    };
+    out.message(format_args!("crimg {command}: {name}: {why}"));
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::{
 /// pieces. Exit status: 0 found · 1 none · 2 used wrongly · 3 to 6 as for all commands.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The image.
+    /// The image; `-` is standard input, of which a copy is made in $TMPDIR.
     pub image: String,
     /// Characters at least.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 4,
@@ -49,7 +49,7 @@ pub struct Args {
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let (file, damage) = run::open("mem strings", &args.image)?;
+    let (file, damage) = run::open("mem strings", &args.image, &args.select, out)?;
     let memory = Memory::new(&file, args.select.sysroot.clone());
     let step = match args.encoding {
         Encoding::Ascii => 1,

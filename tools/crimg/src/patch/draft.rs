@@ -7,12 +7,13 @@ use super::Options;
 use crate::{
     error::Failure,
     file::ImageFile,
+    load::is_own_file_record,
     memory::{Area, Content, Memory},
     rewrite::Bytes,
 };
 use cr_format::{
     limits, record::field_len, records_in, sections, validate::MetaSet, RawRecord, Record, Sink,
-    U64s, VMA_ANON, VMA_DROPPABLE, VMA_FILE, VMA_SHARED, VMA_SHARED_ANON,
+    U64s, FILES, VMA_ANON, VMA_DROPPABLE, VMA_FILE, VMA_RING, VMA_SHARED, VMA_SHARED_ANON,
 };
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -149,6 +150,9 @@ impl Rec {
 /// Sections whose records were touched; the others are those of the image.
 pub type Touched = BTreeMap<u16, Vec<Rec>>;
 
+/// Sections that have changed, by number of the process and id.
+pub type Encoded = BTreeMap<(u32, u16), Vec<u8>>;
+
 /// Records of a section as they are, and as they will be.
 pub type Pair<'d> = (Vec<Rec>, &'d [Rec]);
 
@@ -161,7 +165,7 @@ pub struct Draft<'f> {
     /// How to work.
     pub options: &'f Options,
     touched: Touched,
-    encoded: BTreeMap<u16, Vec<u8>>,
+    encoded: Encoded,
     /// Pages by the address where they are stored.
     pages: BTreeMap<u64, Box<[u8; PAGE_LEN]>>,
     /// What the user should know.
@@ -230,18 +234,55 @@ impl<'f> Draft<'f> {
 
     /// Encodes the touched sections, for [`MetaSet`].
     pub fn encode(&mut self) {
-        self.encoded.clear();
+        let process = self.file.image.process;
+        let mut encoded = Encoded::new();
         for (id, records) in &self.touched {
-            let mut out = Vec::new();
-            records.iter().for_each(|r| r.encode(&mut out));
-            if out != self.file.image.sections.section(*id) {
-                self.encoded.insert(*id, out);
+            let of_process = process != 0 && sections::is_of_process(*id);
+            let (own, shared): (Vec<&Rec>, Vec<&Rec>) = records
+                .iter()
+                .partition(|r| of_process && (*id != FILES || is_own_file_record(r.record_type)));
+            if !own.is_empty() {
+                encoded.insert((process, *id), self.encoded_with(process, *id, &own));
+            }
+            if !shared.is_empty() {
+                encoded.insert((0, *id), self.encoded_with(0, *id, &shared));
             }
         }
+        let whole = self.file.image.all_sections();
+        encoded.retain(|(process, id), bytes| bytes != whole.of(*process, *id));
+        self.encoded = encoded;
+    }
+
+    /// The section of a process with these records. Of what several processes share, the view of one has a part: its
+    /// records take the places of those with the same type and id, and the others stay.
+    fn encoded_with(&self, process: u32, id: u16, records: &[&Rec]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let shares = id == FILES || !sections::is_of_process(id);
+        let Some(whole) = self
+            .file
+            .image
+            .whole
+            .as_ref()
+            .filter(|_| process == 0 && shares)
+        else {
+            records.iter().for_each(|r| r.encode(&mut out));
+            return out;
+        };
+        let keyed = records.iter().map(|r| ((r.record_type, r.id), *r));
+        let mut left: BTreeMap<(u16, u32), &Rec> = keyed.collect();
+        for raw in records_in(id, whole.section(id)).map_while(Result::ok) {
+            match left.remove(&(raw.record_type, raw.id)) {
+                Some(rec) => rec.encode(&mut out),
+                None => out.extend(raw.bytes()),
+            }
+        }
+        // None is added by an edit.
+        left.values().for_each(|r| r.encode(&mut out));
+        out
     }
 
     /// The sections that [`Draft::encode`] found to have changed.
-    pub fn changed_sections(&self) -> &BTreeMap<u16, Vec<u8>> {
+    pub fn changed_sections(&self) -> &Encoded {
         &self.encoded
     }
 
@@ -269,10 +310,10 @@ impl<'f> Draft<'f> {
                 .saturating_sub(within)
                 .min(len.saturating_sub(have));
             let to = out.get_mut(have..have.saturating_add(n)).unwrap_or(&mut []);
-            let home = self
-                .area(at)
-                .ok()
-                .map(|a| self.memory.home(a, at & !(PAGE - 1)).0);
+            let home = self.area(at).ok();
+            let home = home.map(|a| self.memory.home(a, at & !(PAGE - 1)));
+            let home = home.filter(|h| h.owner == self.memory.owner());
+            let home = home.map(|h| h.address);
             let from = home.and_then(|h| self.pages.get(&h));
             let from = from.and_then(|p| p.get(within..within.saturating_add(n)));
             match from {
@@ -362,7 +403,7 @@ impl<'f> Draft<'f> {
         let stored = match area.kind {
             VMA_ANON => area.flags & VMA_DROPPABLE == 0,
             VMA_FILE => area.flags & VMA_SHARED == 0,
-            VMA_SHARED_ANON => true,
+            VMA_SHARED_ANON | VMA_RING => true,
             _ => false,
         };
         if !stored {
@@ -372,14 +413,23 @@ impl<'f> Draft<'f> {
                 _ => format!("the memory at {at:#x} is {name}, made by the kernel"),
             }));
         }
-        let (home, _) = self.memory.home(area, start);
+        let home = self.memory.home(area, start);
+        if home.owner != self.memory.owner() {
+            let number = home.owner.saturating_sub(1);
+            let with = self.file.image.all_sections().process(number);
+            let with = with.map_or(0, |p| p.tgid);
+            return Ok(Err(format!(
+                "the memory at {at:#x} is shared and stored with process {with}; edit it there with --pid {with}"
+            )));
+        }
+        let home = home.address;
         if self.pages.contains_key(&home) {
             return Ok(Ok(home));
         }
         let spans = self.memory.spans(start, start.saturating_add(PAGE))?;
         let content = spans.first().map_or(Content::Absent, |s| s.content);
         Ok(match content {
-            Content::Stored | Content::Zero | Content::File => {
+            Content::Stored | Content::Zero | Content::Object | Content::File => {
                 if content == Content::File {
                     if let Err(why) = super::files::same_file(self, area) {
                         return Ok(Err(why));
@@ -397,13 +447,19 @@ impl<'f> Draft<'f> {
 
 impl MetaSet for Draft<'_> {
     fn section(&self, id: u16) -> &[u8] {
-        match self.encoded.get(&id) {
+        self.of(0, id)
+    }
+    fn processes(&self) -> u32 {
+        self.file.image.all_sections().processes()
+    }
+    fn of(&self, process: u32, id: u16) -> &[u8] {
+        match self.encoded.get(&(process, id)) {
             Some(bytes) => bytes,
-            None => self.file.image.sections.section(id),
+            None => self.file.image.all_sections().of(process, id),
         }
     }
     fn ids(&self, visit: &mut dyn FnMut(u16) -> cr_format::Result) -> cr_format::Result {
-        self.file.image.sections.ids(visit)
+        self.file.image.all_sections().ids(visit)
     }
 }
 

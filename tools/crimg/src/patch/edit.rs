@@ -13,7 +13,7 @@ pub struct Word {
     pub value: &'static str,
     /// For `--help`.
     pub help: &'static str,
-    /// Not in the help: it exists to explain why it cannot be done.
+    /// In scripts only: it exists to explain why it cannot be done.
     pub hidden: bool,
     parse: fn(&[u8]) -> Result<Kind, String>,
 }

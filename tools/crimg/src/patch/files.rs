@@ -17,11 +17,13 @@ use crate::{
     number::hex,
 };
 use cr_format::{
-    DescriptorRecord, FileRecord, FsRecord, MappedFileRecord, MmRecord, PipeRecord, ProcessRecord,
-    VmaRecord, FILES, FILE_DELETED, FILE_DEVICE, FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED,
-    FILE_PATH, FILE_REGULAR, MEMORY, PIPES, PROT_EXEC, VMA_FILE,
+    records_of, validate::MetaSet, DescriptorRecord, FileRecord, FsRecord, MappedFileRecord,
+    MmRecord, PipeRecord, ProcessRecord, VmaRecord, FILES, FILE_DELETED, FILE_DEVICE,
+    FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_PATH, FILE_REGULAR, MEMORY, PIPES, PROT_EXEC,
+    VMA_FILE,
 };
 use std::{
+    collections::BTreeMap,
     fs::{self, File, Metadata},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -29,6 +31,8 @@ use std::{
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
+/// Most descriptors of other processes that a note lists.
+const FELLOWS: usize = 8;
 /// `O_NOFOLLOW`.
 const NOFOLLOW: u64 = 0o400_000;
 
@@ -67,7 +71,7 @@ fn take_stamp(rec: &mut Rec, meta: &Metadata) {
     rec.set("mode", meta.mode().into());
 }
 
-/// The open file of descriptor `fd`, and the other descriptors that share it.
+/// The open file of descriptor `fd`, and the other descriptors of the process that share it.
 fn open_file(draft: &mut Draft<'_>, fd: u64) -> Result<Result<(u64, Vec<u64>), Refusal>, Failure> {
     let records = draft.records(FILES)?;
     let descriptors = || records.iter().filter(|r| r.is::<DescriptorRecord>());
@@ -99,12 +103,48 @@ fn open_file(draft: &mut Draft<'_>, fd: u64) -> Result<Result<(u64, Vec<u64>), R
     Ok(Ok((file, others)))
 }
 
-fn share(draft: &Draft<'_>, fd: u64, others: &[u64]) {
+/// Pids and descriptors of the other processes that have the open file with this id too, at most [`FELLOWS`] of them,
+/// and how many there are.
+fn fellows(draft: &Draft<'_>, file: u64) -> (Vec<(u64, u64)>, u64) {
+    let whole = draft.file.image.all_sections();
+    let (mut listed, mut count) = (Vec::new(), 0_u64);
+    for process in (0..whole.processes()).filter(|n| *n != draft.file.image.process) {
+        let records = records_of::<DescriptorRecord>(whole.of(process, FILES));
+        for d in records.map_while(Result::ok).filter(|d| d.file == file) {
+            count = count.saturating_add(1);
+            if listed.len() < FELLOWS {
+                let pid = whole.process(process).map_or(0, |p| p.tgid);
+                listed.push((pid, d.fd));
+            }
+        }
+    }
+    (listed, count)
+}
+
+/// The descriptors that [`fellows`] found, for a note; `None` if there are none.
+fn fellow_text((listed, count): &(Vec<(u64, u64)>, u64)) -> Option<String> {
+    let names = listed
+        .iter()
+        .map(|(pid, fd)| format!("descriptor {fd} of process {pid}"));
+    let mut text = names.reduce(|all, one| format!("{all}, {one}"))?;
+    let more = count.saturating_sub(listed.len() as u64);
+    if more > 0 {
+        text = format!("{text} and {more} more");
+    }
+    Some(text)
+}
+
+fn share(draft: &Draft<'_>, fd: u64, file: u64, others: &[u64]) {
     if !others.is_empty() {
         let others: Vec<String> = others.iter().map(u64::to_string).collect();
         draft.note(format!(
             "descriptor {fd} shares its open file with {}, which go along",
             others.join(", ")
+        ));
+    }
+    if let Some(fellows) = fellow_text(&fellows(draft, file)) {
+        draft.note(format!(
+            "descriptor {fd} shares its open file with other processes, whose descriptors go along: {fellows}"
         ));
     }
 }
@@ -198,7 +238,7 @@ pub fn fd(draft: &mut Draft<'_>, fd: u64, path: &[u8]) -> Done {
             rec.set("rdev", rdev);
         }
     }
-    share(draft, fd, &others);
+    share(draft, fd, file, &others);
     Ok(Ok(()))
 }
 
@@ -221,7 +261,7 @@ pub fn pos(draft: &mut Draft<'_>, fd: u64, pos: i64) -> Done {
         )));
     }
     rec.set_signed("pos", pos);
-    share(draft, fd, &others);
+    share(draft, fd, file, &others);
     Ok(Ok(()))
 }
 
@@ -250,7 +290,7 @@ pub fn mapped(path: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
 /// `--map-path A=B`.
 pub fn map_path(draft: &mut Draft<'_>, from: &[u8], to: &[u8]) -> Done {
     let mut count = 0_u64;
-    let mut moved = Vec::new();
+    let (mut moved, mut opened) = (Vec::new(), BTreeMap::new());
     // Records with a path: section, record type, field.
     let process = |r: &Rec| r.is::<ProcessRecord<'_>>();
     for section in [cr_format::TASKS, MEMORY, FILES, PIPES] {
@@ -272,6 +312,9 @@ pub fn map_path(draft: &mut Draft<'_>, from: &[u8], to: &[u8]) -> Done {
                 let Some(new) = mapped(rec.bytes(field), from, to) else {
                     continue;
                 };
+                if rec.is::<FileRecord<'_>>() {
+                    opened.insert(u64::from(rec.id), new.clone());
+                }
                 rec.put(field, &new);
                 count = count.saturating_add(1);
                 moved.push((section, n));
@@ -283,6 +326,14 @@ pub fn map_path(draft: &mut Draft<'_>, from: &[u8], to: &[u8]) -> Done {
             format!("the process has no path {} or below it", quoted(from)),
             "crimg show --maps and --fds list the paths.".to_owned(),
         )));
+    }
+    for (file, path) in opened {
+        if let Some(fellows) = fellow_text(&fellows(draft, file)) {
+            draft.note(format!(
+                "{} is an open file that other processes share, whose descriptors go along: {fellows}",
+                quoted(&path)
+            ));
+        }
     }
     for (section, n) in moved {
         if let Err(e) = restat(draft, section, n)? {

@@ -132,7 +132,7 @@ impl From<Failure> for Trouble {
 /// Edits that have been checked and can be written.
 pub struct Plan<'f> {
     file: &'f ImageFile,
-    sections: Vec<(u16, Vec<u8>)>,
+    sections: draft::Encoded,
     pages: pages::Pages,
     descriptions: Vec<String>,
     /// What changes.
@@ -162,11 +162,7 @@ pub fn apply<'f>(
         return Err(Trouble::Edits(errors));
     }
     let changes = change::all(&draft, &strings)?;
-    let sections = draft
-        .changed_sections()
-        .iter()
-        .map(|(id, bytes)| (*id, bytes.clone()))
-        .collect();
+    let sections = draft.changed_sections().clone();
     let mut pages = draft.take_pages();
     let mut same = Vec::new();
     for (home, page) in &pages {
@@ -354,11 +350,14 @@ impl<'f> Plan<'f> {
     fn write_noting(self, target: Target, progress: bool) -> Result<(Written, Vec<u64>), Failure> {
         let replaced = Rc::new(RefCell::new(Vec::new()));
         let mut rewrite = Rewrite::new(self.file)?;
-        for (id, bytes) in self.sections {
-            rewrite.section(id, bytes);
+        for ((process, id), bytes) in self.sections {
+            rewrite.section_of(process, id, bytes);
         }
+        let image = &self.file.image;
+        let process = image.sections.process(0).filter(|_| image.whole.is_some());
+        let of = process.map_or_else(String::new, |p| format!("process {}: ", p.tgid));
         for description in &self.descriptions {
-            rewrite.edit("patch", description);
+            rewrite.edit("patch", &format!("{of}{description}"));
         }
         if !self.pages.is_empty() {
             let memory = Memory::new(self.file, None);

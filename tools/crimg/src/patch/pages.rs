@@ -25,6 +25,7 @@ pub type Pages = BTreeMap<u64, Box<[u8; PAGE_LEN]>>;
 /// Decides about one chunk after the other: those with pages of `pages` are made anew.
 pub struct Writer<'f> {
     file: &'f ImageFile,
+    owner: u32,
     areas: Vec<(u64, u64)>,
     /// First address of each chunk of memory.
     keys: Vec<u64>,
@@ -37,6 +38,7 @@ impl<'f> Writer<'f> {
     pub fn new(memory: &Memory<'f>, pages: Pages) -> Self {
         Self {
             file: memory.image(),
+            owner: memory.owner(),
             areas: memory.areas().iter().map(|a| (a.start, a.end)).collect(),
             keys: memory.chunks().iter().map(|c| c.key).collect(),
             pages,
@@ -54,7 +56,7 @@ impl<'f> Writer<'f> {
     /// # Errors
     /// Those of reading it.
     pub fn decide(&self, entry: &IndexEntry) -> Result<PageAction, Failure> {
-        if entry.section != MEMORY || entry.owner != 1 {
+        if entry.section != MEMORY || entry.owner != self.owner {
             return Ok(PageAction::Keep);
         }
         // A page between two chunks goes to the first of them, one before all to the first of all.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{error::Failure, syscalls, xsave};
 use cr_format::{
-    CredRecord, FsRecord, ImageRecord, LimitRecord, ProcessRecord, TaskRecord, LIMITS, REG_NAMES,
-    RESOURCE_NAMES, TASKS,
+    CredRecord, ExitedRecord, FsRecord, ImageRecord, LimitRecord, ProcessRecord, TaskRecord,
+    LIMITS, REG_NAMES, RESOURCE_NAMES, TASKS,
 };
 
 type Done = Result<Result<(), Refusal>, Failure>;
@@ -68,9 +68,23 @@ macro_rules! ok_or_refuse {
     };
 }
 
+/// A thread that has registers.
+fn running(draft: &mut Draft<'_>, thread: Thread) -> Result<Result<u64, Refusal>, Failure> {
+    let tid = ok_or_refuse!(tid_of(draft, thread));
+    let tasks = draft.records(TASKS)?;
+    let has_ended = |r: &Rec| r.is::<ExitedRecord>() && u64::from(r.id) == tid;
+    if !tasks.iter().any(has_ended) {
+        return Ok(Ok(tid));
+    }
+    Ok(Err(Refusal::new(
+        format!("thread {tid} has ended and has no registers"),
+        "Name another thread of the process.".to_owned(),
+    )))
+}
+
 /// `--reg TID:NAME=VALUE`.
 pub fn reg(draft: &mut Draft<'_>, thread: Thread, register: usize, value: u64) -> Done {
-    let tid = ok_or_refuse!(tid_of(draft, thread));
+    let tid = ok_or_refuse!(running(draft, thread));
     let name = REG_NAMES.get(register).copied().unwrap_or("?");
     let Some(task) = draft.find::<TaskRecord<'_>>(|t| t.number("tid") == tid)? else {
         return Ok(Ok(()));
@@ -92,7 +106,7 @@ pub fn reg(draft: &mut Draft<'_>, thread: Thread, register: usize, value: u64) -
 
 /// `--xmm TID:xmmN=VALUE`.
 pub fn xmm(draft: &mut Draft<'_>, thread: Thread, register: usize, value: u128) -> Done {
-    let tid = ok_or_refuse!(tid_of(draft, thread));
+    let tid = ok_or_refuse!(running(draft, thread));
     let Some(task) = draft.find::<TaskRecord<'_>>(|t| t.number("tid") == tid)? else {
         return Ok(Ok(()));
     };

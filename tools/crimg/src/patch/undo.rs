@@ -304,7 +304,7 @@ pub fn restore(image: &str, undo: &str, target: Target, progress: bool) -> Resul
     }
     let (path, force) = match target {
         Target::File { path, force } => (path, force),
-        Target::InPlace => (edited.path.clone(), true),
+        Target::InPlace => (edited.place()?.to_owned(), true),
         Target::Stdout => {
             return Err(Failure::Usage {
                 message:

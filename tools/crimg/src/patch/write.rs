@@ -87,8 +87,9 @@ pub fn to_file(
 /// [`Failure`]; the old image is untouched then.
 pub fn in_place(plan: Plan<'_>, undo: &Undo, progress: bool) -> Result<Done, Failure> {
     let old = plan.file;
+    let named = old.place()?;
     // A link goes on pointing at the image.
-    let path = fs::canonicalize(&old.path).unwrap_or_else(|_| old.path.clone());
+    let path = fs::canonicalize(named).unwrap_or_else(|_| named.to_owned());
     let fail = |error| Failure::Output {
         path: path.clone(),
         error,
@@ -132,7 +133,7 @@ pub fn in_place(plan: Plan<'_>, undo: &Undo, progress: bool) -> Result<Done, Fai
         .map_err(fail)?;
     Ok(Done {
         written,
-        image: old.path.clone(),
+        image: named.to_owned(),
         undo,
     })
 }

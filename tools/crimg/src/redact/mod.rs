@@ -19,11 +19,17 @@ use crate::{
     repack::pack::Areas,
     rewrite::{PageAction, Rewrite, Target, Written},
 };
-use cr_format::{sections, superblock::NOT_RESTARTABLE, Error, VMA_SHARED_ANON};
-use pages::Eraser;
+use cr_format::{
+    records_in, sections, superblock::NOT_RESTARTABLE, Error, PROVENANCE, VMA_SHARED_ANON,
+};
+use pages::{Eraser, Fixed};
 use search::Search;
 use spans::Spans;
-use std::{cell::RefCell, path::Path};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Texts of fewer bytes are overwritten where they stand, but not looked for elsewhere: they are everywhere.
 pub const SHORTEST_COPY: usize = 6;
@@ -99,28 +105,44 @@ pub struct Report {
 pub fn redact(file: &ImageFile, options: &Options, target: Target) -> Result<Report, Failure> {
     let mut report = Report::default();
     let mut search = Search::default();
-    let mut fixed = Spans::default();
-    let memory = Memory::new(file, None);
+    let mut fixed = Fixed::new();
     for pattern in &options.patterns {
         search.pattern(pattern)?;
     }
-    ranges(options, &memory, &mut fixed)?;
-    vectors(options, &memory, &mut search, &mut fixed, &mut report)?;
-    fixed.tidy();
+    if !options.no_copies {
+        for name in &options.env {
+            search.variable(name);
+        }
+    }
+    let mut there = There::default();
+    file.for_each_process(|process| {
+        let memory = Memory::new(process, None);
+        ranges(options, &memory, &mut fixed, &mut there);
+        vectors(
+            options,
+            &memory,
+            &mut search,
+            &mut fixed,
+            &mut there,
+            &mut report,
+        )
+    })?;
+    there.check(options, &mut report)?;
+    fixed.values_mut().for_each(Spans::tidy);
     let found = pages::search(file, &search)?;
     report.places = places(&found, &fixed);
 
-    let areas = Areas(memory.areas().iter().map(|a| (a.start, a.end)).collect());
+    let areas = Areas::new(&file.image.sections);
     let eraser = RefCell::new(Eraser::new(fixed, found, options.fill, areas));
     let mut plan = Rewrite::new(file)?;
-    for (&id, section) in &file.image.sections.0 {
+    for (process, id, section) in file.image.sections.iter() {
         if sections::by_id(id).is_none() {
             // EDIT-10: what is in a section that nobody here knows cannot be told apart.
             if section.critical {
                 let e = Error::unsupported("critical section that crimg does not know");
                 return Err(file.defect(e.placed(id, 0), 0));
             }
-            plan.section(id, Vec::new());
+            plan.section_of(process, id, Vec::new());
             report.dropped = report.dropped.saturating_add(1);
             continue;
         }
@@ -130,7 +152,7 @@ pub fn redact(file: &ImageFile, options: &Options, target: Target) -> Result<Rep
         report.fields = report.fields.saturating_add(fields);
         report.field_bytes = report.field_bytes.saturating_add(total);
         if fields > 0 {
-            plan.section(id, bytes);
+            plan.section_of(process, id, bytes);
         }
     }
     if !options.restartable {
@@ -143,19 +165,16 @@ pub fn redact(file: &ImageFile, options: &Options, target: Target) -> Result<Rep
         }
         eraser.borrow_mut().chunk(file, entry)
     });
-    let check = match &target {
-        Target::File { path, .. } => Some(path.clone()),
-        Target::InPlace => Some(file.path.clone()),
-        Target::Stdout => None,
+    search.ignore(options.fill);
+    let name = match &target {
+        Target::File { path, .. } => path.clone(),
+        Target::InPlace => file.place()?.to_owned(),
+        Target::Stdout => PathBuf::new(),
     };
-    report.written = plan.run(target, true)?;
+    report.checked = !matches!(target, Target::Stdout);
+    report.written = plan.run_checked(target, true, |path| recheck(path, &name, &search))?;
     let eraser = eraser.into_inner();
     (report.bytes, report.chunks) = (eraser.bytes, eraser.chunks);
-    if let Some(path) = check {
-        search.ignore(options.fill);
-        recheck(&path, &search)?;
-        report.checked = true;
-    }
     Ok(report)
 }
 
@@ -196,57 +215,91 @@ impl Options {
 }
 
 /// Number of places, those that were named and found counted once.
-fn places(found: &pages::Places, fixed: &Spans) -> u64 {
+fn places(found: &pages::Places, fixed: &Fixed) -> u64 {
     let mut all = found.clone();
-    let memory = all.entry((cr_format::MEMORY, 1)).or_default();
-    fixed.iter().for_each(|(start, end)| memory.add(start, end));
-    memory.tidy();
+    for (owner, fixed) in fixed {
+        let memory = all.entry((cr_format::MEMORY, *owner)).or_default();
+        fixed.iter().for_each(|(start, end)| memory.add(start, end));
+        memory.tidy();
+    }
     all.values().map(|s| s.len() as u64).sum()
 }
 
-/// Ranges and areas, and the same memory where it is mapped a second time.
-fn ranges(options: &Options, memory: &Memory<'_>, fixed: &mut Spans) -> Result<(), Failure> {
-    let usage = |message: String, remedy: &str| Failure::Usage {
-        message,
-        remedy: remedy.to_owned(),
-    };
-    for &(start, end) in &options.ranges {
-        if !memory
-            .areas()
-            .iter()
-            .any(|a| a.start < end && start < a.end)
-        {
-            return Err(usage(
+/// What was asked for and is there, in one of the processes at least.
+#[derive(Default)]
+struct There {
+    /// By their place in the options.
+    ranges: BTreeSet<usize>,
+    areas: BTreeSet<usize>,
+    variables: BTreeSet<usize>,
+}
+
+impl There {
+    /// Is everything there that cannot be left out?
+    fn check(&self, options: &Options, report: &mut Report) -> Result<(), Failure> {
+        let usage = |message: String, remedy: &str| {
+            Err(Failure::Usage {
+                message,
+                remedy: remedy.to_owned(),
+            })
+        };
+        let missing = |n: &usize| !self.ranges.contains(n);
+        if let Some((start, end)) = first(&options.ranges, missing) {
+            return usage(
                 format!("--range {start:#x}-{end:#x}: no memory area has an address of it"),
                 "List the areas with: crimg show --maps IMAGE",
-            ));
+            );
         }
-        add_range(memory.areas(), start, end, fixed);
+        let missing = |n: &usize| !self.areas.contains(n);
+        if let Some(name) = first(&options.areas, missing) {
+            let name = crate::escape::text(name.as_bytes());
+            return usage(
+                format!("--vma: no memory area is {name}"),
+                "Give a path, its last part, or a name like [heap]; see crimg show --maps IMAGE",
+            );
+        }
+        let names = options.env.iter().enumerate();
+        let missing = names.filter(|(n, _)| !self.variables.contains(n));
+        report.missing.extend(missing.map(|(_, name)| name.clone()));
+        Ok(())
     }
-    for name in &options.areas {
+}
+
+/// The first element whose place is wanted.
+fn first<T>(list: &[T], wanted: impl Fn(&usize) -> bool) -> Option<&T> {
+    let mut all = list.iter().enumerate();
+    all.find(|(n, _)| wanted(n)).map(|(_, element)| element)
+}
+
+/// Ranges and areas, and the same memory where it is mapped a second time.
+fn ranges(options: &Options, memory: &Memory<'_>, fixed: &mut Fixed, there: &mut There) {
+    for (n, &(start, end)) in options.ranges.iter().enumerate() {
+        let areas = memory.areas();
+        if areas.iter().any(|a| a.start < end && start < a.end) {
+            there.ranges.insert(n);
+            add_range(memory, start, end, fixed);
+        }
+    }
+    for (n, name) in options.areas.iter().enumerate() {
         let wanted = name.as_bytes();
         let is = |a: &&Area| {
             let last = a.name.rsplit(|b| *b == b'/').next();
             a.name == wanted || (a.path.is_some() && last == Some(wanted))
         };
-        let mut some = false;
         for area in memory.areas().iter().filter(is) {
-            some = true;
-            add_range(memory.areas(), area.start, area.end, fixed);
-        }
-        if !some {
-            return Err(usage(
-                format!("--vma: no memory area is {}", crate::escape::text(wanted)),
-                "Give a path, its last part, or a name like [heap]; see crimg show --maps IMAGE",
-            ));
+            there.areas.insert(n);
+            add_range(memory, area.start, area.end, fixed);
         }
     }
-    Ok(())
 }
 
-/// Shared memory is stored with the first area that maps it, so every area with these bytes is meant.
-fn add_range(areas: &[Area], start: u64, end: u64, fixed: &mut Spans) {
-    fixed.add(start, end);
+/// Shared memory is stored with the first area that maps it, perhaps of another process, so every area with these bytes
+/// is meant.
+fn add_range(memory: &Memory<'_>, start: u64, end: u64, fixed: &mut Fixed) {
+    let areas = memory.areas();
+    let own = fixed.entry(memory.owner()).or_default();
+    own.add(start, end);
+    let mut homes = Vec::new();
     let shared = |a: &&Area| a.kind == VMA_SHARED_ANON;
     for a in areas.iter().filter(shared) {
         let (from, to) = (a.start.max(start), a.end.min(end));
@@ -262,9 +315,20 @@ fn add_range(areas: &[Area], start: u64, end: u64, fixed: &mut Spans) {
             );
             let at = |o: u64| b.start.saturating_add(o.saturating_sub(b.offset));
             if low < high {
-                fixed.add(at(low), at(high));
+                own.add(at(low), at(high));
             }
         }
+        let mut at = from;
+        while at < to {
+            let home = memory.home(a, at);
+            let len = home.reach.min(to.saturating_sub(at)).max(1);
+            homes.push((home, len));
+            at = at.saturating_add(len);
+        }
+    }
+    for (home, len) in homes {
+        let there = fixed.entry(home.owner).or_default();
+        there.add(home.address, home.address.saturating_add(len));
     }
 }
 
@@ -273,9 +337,11 @@ fn vectors(
     options: &Options,
     memory: &Memory<'_>,
     search: &mut Search,
-    fixed: &mut Spans,
+    fixed: &mut Fixed,
+    there: &mut There,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    let fixed = fixed.entry(memory.owner()).or_default();
     let process = Process::new(&memory.image().image.sections);
     let Some(mm) = process.mm else {
         return Ok(());
@@ -300,9 +366,9 @@ fn vectors(
             remove(s.start.saturating_add(s.value() as u64), value, report);
             report.variables = report.variables.saturating_add(1);
         }
-        for name in &options.env {
-            if !strings.iter().any(|s| s.name() == name.as_bytes()) {
-                report.missing.push(name.clone());
+        for (n, name) in options.env.iter().enumerate() {
+            if strings.iter().any(|s| s.name() == name.as_bytes()) {
+                there.variables.insert(n);
             }
         }
     }
@@ -320,23 +386,21 @@ fn vectors(
             }
         }
     }
-    if !options.no_copies {
-        for name in &options.env {
-            search.variable(name);
-        }
-    }
     Ok(())
 }
 
-/// Searches the new image.
-fn recheck(path: &Path, search: &Search) -> Result<(), Failure> {
+/// Searches the new image, which is to be `name`.
+fn recheck(path: &Path, name: &Path, search: &Search) -> Result<(), Failure> {
     let file = ImageFile::open(&path.to_string_lossy())?;
-    let left = |place: String| Failure::Malformed {
-        file: path.to_string_lossy().into_owned(),
+    let left = |place: String| {
+        Failure::Malformed {
+        file: name.to_string_lossy().into_owned(),
         place,
-        message: "a text that was to go is still there".to_owned(),
-        remedy: "Do not give this image away. Overwrite the place of that text with --range."
+        message: "a text that was to go would still be there".to_owned(),
+        remedy: "Nothing was written. Overwrite the place of that text with --range; an expression must not fit \
+                 what is kept, such as names of fields and files."
             .into(),
+    }
     };
     for ((section, _), places) in pages::search(&file, search)? {
         if let Some((start, _)) = places.iter().next() {
@@ -345,14 +409,14 @@ fn recheck(path: &Path, search: &Search) -> Result<(), Failure> {
             )));
         }
     }
-    for (&id, section) in &file.image.sections.0 {
-        let (fields, _) = records::redact(
-            id,
-            &mut section.bytes.clone(),
-            search,
-            &Fields::default(),
-            0,
-        );
+    for (_, id, section) in file.image.sections.iter() {
+        let mut bytes = section.bytes.clone();
+        if id == PROVENANCE {
+            // The last record is what this redaction says of itself.
+            let last = records_in(id, &bytes).map_while(Result::ok).last();
+            bytes.truncate(last.map_or(0, |r| usize::try_from(r.offset).unwrap_or(0)));
+        }
+        let (fields, _) = records::redact(id, &mut bytes, search, &Fields::default(), 0);
         if fields > 0 {
             return Err(left(format!("section {id:#x}")));
         }

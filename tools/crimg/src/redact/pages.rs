@@ -30,6 +30,9 @@ use std::collections::BTreeMap;
 /// run get what these get.
 const COPIES: u64 = 16;
 
+/// Places in memory that the user named, by the owner of the pages.
+pub type Fixed = BTreeMap<u32, Spans>;
+
 /// Places by section and owner.
 pub type Places = BTreeMap<(u16, u32), Spans>;
 
@@ -116,8 +119,8 @@ fn address(run: &Run, page: u64) -> u64 {
 
 /// Overwrites places in page data.
 pub struct Eraser {
-    /// Addresses of the process that the user named.
-    pub fixed: Spans,
+    /// Addresses of the processes that the user named.
+    pub fixed: Fixed,
     /// What was found.
     pub found: Places,
     /// The byte that is put there.
@@ -133,7 +136,7 @@ pub struct Eraser {
 
 impl Eraser {
     /// With nothing done yet.
-    pub fn new(fixed: Spans, found: Places, fill: u8, areas: Areas) -> Self {
+    pub fn new(fixed: Fixed, found: Places, fill: u8, areas: Areas) -> Self {
         Self {
             fixed,
             found,
@@ -153,10 +156,9 @@ impl Eraser {
         let home = (entry.section, entry.owner);
         let none = Spans::default();
         let found = self.found.get(&home).unwrap_or(&none);
-        let fixed = if entry.section == MEMORY {
-            &self.fixed
-        } else {
-            &none
+        let fixed = match entry.section {
+            MEMORY => self.fixed.get(&entry.owner).unwrap_or(&none),
+            _ => &none,
         };
         let (_, runs) = file.runs(entry)?;
         let touched = runs.iter().any(|r| {

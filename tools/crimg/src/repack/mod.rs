@@ -21,11 +21,9 @@ use codec::Packer;
 use cr_format::{
     chunk::{CODEC_RAW, CODEC_ZSTD},
     index::IndexEntry,
-    records_of,
     runs::{Run, RunKind},
     sections,
     superblock::{NOT_RESTARTABLE, ZSTD},
-    VmaRecord, MEMORY,
 };
 use ordered::{ordered, Ordered};
 use pack::{Areas, Builder, Shrink};
@@ -138,6 +136,15 @@ pub fn repack(
     progress: bool,
 ) -> Result<Report, Failure> {
     let counts = RefCell::new((Census::default(), Census::default()));
+    if options.is_identity() {
+        // Before anything is written: a run table may be damaged.
+        let (before, after) = &mut *counts.borrow_mut();
+        for entry in file.page_chunks() {
+            let (header, runs) = file.runs(entry)?;
+            before.count(header.codec == CODEC_ZSTD, &runs);
+        }
+        *after = *before;
+    }
     let written = std::thread::scope(|scope| {
         let mut plan = Rewrite::new(file)?;
         let compressed = file.page_chunks().any(|e| e.codec == CODEC_ZSTD);
@@ -185,13 +192,6 @@ pub fn repack(
         plan.run(target, progress)
     })?;
     let (mut before, mut after) = *counts.borrow();
-    if options.is_identity() {
-        for entry in file.page_chunks() {
-            let (header, runs) = file.runs(entry)?;
-            before.count(header.codec == CODEC_ZSTD, &runs);
-        }
-        after = before;
-    }
     (before.bytes, after.bytes) = (file.len(), written.bytes);
     Ok(Report {
         before,
@@ -222,13 +222,7 @@ fn steps<'scope>(
         });
         return Box::new(move |_| done.next().unwrap_or(Ok(PageAction::Keep)));
     }
-    let areas = records_of::<VmaRecord<'_>>(plan.records(MEMORY));
-    let areas = Areas(
-        areas
-            .map_while(Result::ok)
-            .map(|v| (v.start, v.end))
-            .collect(),
-    );
+    let areas = Areas::new(plan);
     let last = entries.len();
     let read = ordered(scope, threads, entries, || move |entry| read(file, entry));
     let packing = Packing {

@@ -11,11 +11,12 @@ use crate::{
     rewrite::{NewChunk, NewData},
 };
 use cr_format::{
-    limits,
+    limits, records_of,
     runs::{Run, RunKind},
-    MEMORY,
+    validate::MetaSet,
+    VmaRecord, MEMORY,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 const PAGE: usize = limits::PAGE as usize;
 
@@ -28,14 +29,27 @@ pub struct Shrink {
     pub dedup: bool,
 }
 
-/// The memory areas: a run must not reach from one into the next (PAGE-10).
+/// Where the memory areas of each process begin, by the owner of its pages: a run must not reach from one area into
+/// the next (PAGE-10).
 #[derive(Clone, Debug, Default)]
-pub struct Areas(pub Vec<(u64, u64)>);
+pub struct Areas(BTreeMap<u32, Vec<u64>>);
 
 impl Areas {
+    /// Those of all processes.
+    pub fn new(set: &dyn MetaSet) -> Self {
+        let starts = |process| {
+            let areas = records_of::<VmaRecord<'_>>(set.of(process, MEMORY));
+            let mut starts: Vec<u64> = areas.map_while(Result::ok).map(|v| v.start).collect();
+            starts.sort_unstable();
+            (process.saturating_add(1), starts)
+        };
+        Self((0..set.processes()).map(starts).collect())
+    }
+
     /// Number of the area that holds the address.
-    fn of(&self, address: u64) -> usize {
-        self.0.partition_point(|a| a.0 <= address)
+    fn of(&self, owner: u32, address: u64) -> usize {
+        let starts = self.0.get(&owner).map_or(&[][..], Vec::as_slice);
+        starts.partition_point(|start| *start <= address)
     }
 }
 
@@ -82,7 +96,7 @@ impl Builder {
 
     fn area_of(&self, address: u64) -> usize {
         match self.home {
-            Some((MEMORY, _, _)) => self.areas.of(address),
+            Some((MEMORY, owner, _)) => self.areas.of(owner, address),
             _ => 0,
         }
     }

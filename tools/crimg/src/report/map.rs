@@ -11,8 +11,8 @@ use crate::{
     names, number,
 };
 use cr_format::{
-    limits::PAGE, runs::RunKind, validate::MetaSet, MEMORY, PROT_EXEC, PROT_READ, PROT_WRITE,
-    VMA_FILE, VMA_SHARED, VMA_SHARED_ANON, VMA_SPECIAL,
+    limits::PAGE, runs::RunKind, PROT_EXEC, PROT_READ, PROT_WRITE, VMA_FILE, VMA_RING, VMA_SHARED,
+    VMA_SHARED_ANON, VMA_SPECIAL,
 };
 
 /// Areas that get a bar of their own.
@@ -42,11 +42,11 @@ pub struct Map {
 impl Map {
     /// From an image, as far as it was read.
     pub fn new(image: &Image) -> Self {
-        let memory = image.runs.iter().filter(|r| r.section == MEMORY);
+        let memory = image.runs.iter().filter(|r| image.is_own(r));
         let mut runs: Vec<PageRun> = memory.copied().collect();
         runs.sort_by_key(|r| r.start);
         Self {
-            areas: areas(image.sections.section(MEMORY)),
+            areas: areas(&image.sections),
             runs,
         }
     }
@@ -163,10 +163,11 @@ impl Map {
     fn row(&self, area: &Area, h: &mut Html) {
         let r = self.residency(area.start, area.end);
         h.raw("<div class=\"area\"><div class=\"what\">");
-        match (area.name.is_empty(), area.kind == VMA_SHARED_ANON) {
+        match (area.name.is_empty(), area.kind) {
             (false, _) => h.bytes(&area.name),
-            (true, true) => h.raw("<span class=\"none\">shared memory</span>"),
-            (true, false) => h.raw("<span class=\"none\">anonymous</span>"),
+            (true, VMA_SHARED_ANON) => h.raw("<span class=\"none\">shared memory</span>"),
+            (true, VMA_RING) => h.raw("<span class=\"none\">ring</span>"),
+            (true, _) => h.raw("<span class=\"none\">anonymous</span>"),
         };
         h.raw("<span class=\"m\">");
         h.text(format_args!(
@@ -182,6 +183,7 @@ impl Map {
         let have = r.stored.saturating_add(r.duplicate);
         match (have, r.zero) {
             (0, 0) if area.kind == VMA_SPECIAL => h.raw("the kernel's"),
+            (0, 0) if area.owner.is_some() => h.raw("in a file without a name"),
             (0, 0) if area.kind == VMA_FILE => h.raw("in the file"),
             (0, 0) => h.raw("untouched"),
             (0, _) => h.raw("zero"),

@@ -14,6 +14,7 @@ mod storage;
 use crate::{
     error::{Failure, Outcome},
     escape,
+    file::number_of,
     input::Input,
     load::{load, Image},
     number,
@@ -39,13 +40,13 @@ fn safe(bytes: &[u8]) -> String {
     escape::text(bytes)
 }
 
-/// Reads an image (`-`: standard input) and makes the page.
+/// Reads an image (`-`: standard input) and makes the page, of the process `pid` if there are several.
 ///
 /// # Errors
-/// [`Failure::Read`]; [`Failure::Defect`] if there is nothing to be shown.
-pub fn report(name: &str) -> Result<(String, Outcome), Failure> {
+/// [`Failure::Read`]; [`Failure::Defect`] if there is nothing to be shown; [`Failure::Usage`] for a process that is not there.
+pub fn report(name: &str, pid: Option<u64>) -> Result<(String, Outcome), Failure> {
     let mut input = Input::open(name)?;
-    let image = load(&mut input)?;
+    let mut image = load(&mut input)?;
     if let (true, Some(e)) = (image.chunks.is_empty(), image.damage.first()) {
         return Err(Failure::Defect {
             image: image.name,
@@ -64,6 +65,9 @@ pub fn report(name: &str) -> Result<(String, Outcome), Failure> {
         None => metadata(&image),
     };
     let outcome = verdict.outcome;
+    if let Some(number) = pid.map(|pid| number_of(&image.sections, pid)).transpose()? {
+        image.take(number);
+    }
     Ok((page(&image, &verdict), outcome))
 }
 

@@ -4,18 +4,22 @@
 use super::{html::Html, safe};
 use crate::{
     load::Image,
-    names, number, syscalls,
+    names, number,
+    process::exit_code,
+    syscalls,
     view::{all, first},
     xsave,
 };
 use cr_format::{
-    CredRecord, FsRecord, ImageRecord, ProcessRecord, StatsRecord, TaskRecord, TaskSignalsRecord,
-    REG_NAMES,
+    validate::MetaSet, CredRecord, FsRecord, ImageRecord, ProcessRecord, StatsRecord, TaskRecord,
+    TaskSignalsRecord, REG_NAMES,
 };
 use std::collections::BTreeMap;
 
 /// Threads that are shown with their registers.
 const THREADS: usize = 256;
+/// Other processes that are named.
+const OTHERS: usize = 64;
 const ORIG_RAX: usize = 15;
 const RIP: usize = 16;
 const RFLAGS: usize = 18;
@@ -33,6 +37,24 @@ pub fn process(image: &Image, h: &mut Html) {
             ("Group, session", format!("{}, {}", p.pgid, p.sid)),
             ("Parent was", p.ppid.to_string()),
         ]);
+        let all = image.all_sections();
+        let others: Vec<String> = (0..all.processes())
+            .filter_map(|n| all.process(n))
+            .filter(|o| o.tgid != p.tgid)
+            .map(|o| format!("{} {}", o.tgid, safe(o.comm)))
+            .collect();
+        if let Some(more) = others.len().checked_sub(1) {
+            let more = more.saturating_add(1).saturating_sub(OTHERS);
+            let mut text = others
+                .into_iter()
+                .take(OTHERS)
+                .collect::<Vec<_>>()
+                .join(", ");
+            if more > 0 {
+                text.push_str(&format!(" and {more} more"));
+            }
+            facts.push(("Other processes", text));
+        }
         if p.stopped == 1 {
             facts.push(("State", "stopped by a signal".to_owned()));
         }
@@ -84,6 +106,11 @@ pub fn threads(image: &Image, h: &mut Html) {
         };
         h.raw(open).raw("<summary><b>");
         h.text(task.tid).raw(" ").bytes(task.comm).raw("</b><span>");
+        if let Some(code) = exit_code(&image.sections, &task) {
+            h.raw("has ended with code ").text(code);
+            h.raw("</span></summary></details>\n");
+            continue;
+        }
         h.text(doing(&task)).raw("</span></summary><div>");
         describe(&task, signals.get(&task.tid), h);
         registers(&task, h);

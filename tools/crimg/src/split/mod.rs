@@ -8,14 +8,23 @@
 pub mod join;
 pub mod manifest;
 
-use crate::{atomic::AtomicFile, error::Failure, file::ImageFile, input::Got, load::crc, progress};
+use crate::{
+    atomic::AtomicFile,
+    error::Failure,
+    file::ImageFile,
+    input::{Got, Input},
+    load::crc,
+    progress, verify,
+};
 use cr_format::Error;
 use manifest::{Manifest, Piece};
 use std::{
+    cell::RefCell,
     ffi::OsString,
     fs,
-    io::Write,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 /// Most pieces, so that their names sort and a slip in the size does not fill a folder.
@@ -37,52 +46,210 @@ pub fn split(file: &ImageFile, size: u64, prefix: &Path, force: bool) -> Result<
     };
     let count = file.len().div_ceil(size.max(1));
     if count > PIECES {
-        return Err(Failure::Usage {
-            message: format!("--size: that would be {count} pieces, more than {PIECES}"),
-            remedy: format!("Take at least {} bytes.", file.len().div_ceil(PIECES)),
+        return Err(too_many(
+            &format!("{count} pieces, more than {PIECES}"),
+            &format!("Take at least {} bytes.", file.len().div_ceil(PIECES)),
+        ));
+    }
+    let mut cutter = Cutter::new(prefix, size, digits(count), force);
+    cutter.nothing_at(count)?;
+    let bar = progress::bar(file.len(), "splitting");
+    let (mut at, mut buf) = (0_u64, Vec::new());
+    while at < file.len() {
+        let n = file.len().saturating_sub(at).min(STEP);
+        buf.resize(usize::try_from(n).unwrap_or(0), 0);
+        if let Got::Short(have) = file.read_at(at, &mut buf)? {
+            return Err(file.defect(Error::truncated(n, have as u64), at));
+        }
+        cutter.put(&buf)?;
+        at = at.saturating_add(n);
+        bar.inc(n);
+    }
+    bar.finish_and_clear();
+    cutter.finish(superblock.uuid)
+}
+
+/// The same for a stream, in one pass: its checksums are found right before the manifest appears.
+///
+/// The names of the pieces have the digits of the most that there can be.
+///
+/// # Errors
+/// As [`split`].
+pub fn split_stream(
+    stream: impl Read + 'static,
+    name: &str,
+    size: u64,
+    prefix: &Path,
+    force: bool,
+) -> Result<Manifest, Failure> {
+    let cutter = Rc::new(RefCell::new(Cutter::new(
+        prefix,
+        size,
+        digits(PIECES),
+        force,
+    )));
+    let failed = Rc::new(RefCell::new(None));
+    let tee = Tee {
+        stream,
+        cutter: cutter.clone(),
+        failed: failed.clone(),
+    };
+    let checked = verify::check(&mut Input::stream(name, tee), verify::Level::Crc, false);
+    if let Some(failure) = failed.take() {
+        return Err(failure);
+    }
+    let checked = checked?;
+    if let Some(error) = checked.defects.first() {
+        return Err(Failure::Defect {
+            image: name.to_owned(),
+            error: *error,
         });
     }
-    let mut left = Leftovers(Vec::new());
-    // A piece of another split behind the last would go into what `cat` makes.
-    let behind = piece_path(prefix, count, count);
-    if behind.exists() {
-        return Err(Failure::Usage {
+    let uuid = checked.superblock.map_or([0; 16], |s| s.uuid);
+    cutter.take().finish(uuid)
+}
+
+fn too_many(what: &str, remedy: &str) -> Failure {
+    Failure::Usage {
+        message: format!("--size: that would be {what}"),
+        remedy: remedy.to_owned(),
+    }
+}
+
+/// Digits of the number of each piece, so that the names sort.
+fn digits(count: u64) -> usize {
+    count.saturating_sub(1).to_string().len().max(3)
+}
+
+/// Reads a stream and cuts it.
+struct Tee<R> {
+    stream: R,
+    cutter: Rc<RefCell<Cutter>>,
+    /// Why the pieces cannot be written: an error of reading cannot say it.
+    failed: Rc<RefCell<Option<Failure>>>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.stream.read(buf)?;
+        let wrote = self.cutter.borrow_mut().put(buf.get(..n).unwrap_or(&[]));
+        wrote.map_err(|failure| {
+            self.failed.replace(Some(failure));
+            io::Error::other("the pieces cannot be written")
+        })?;
+        Ok(n)
+    }
+}
+
+/// Writes pieces one after the other.
+#[derive(Default)]
+struct Cutter {
+    prefix: PathBuf,
+    size: u64,
+    digits: usize,
+    force: bool,
+    piece: Option<AtomicFile>,
+    sum: u32,
+    /// Bytes of the present piece.
+    len: u64,
+    done: Leftovers,
+    pieces: Vec<Piece>,
+}
+
+impl Cutter {
+    fn new(prefix: &Path, size: u64, digits: usize, force: bool) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            size: size.max(1),
+            digits,
+            force,
+            ..Self::default()
+        }
+    }
+
+    fn path(&self, n: u64) -> PathBuf {
+        with_suffix(&self.prefix, &format!(".{n:0width$}", width = self.digits))
+    }
+
+    /// A piece of another split behind the last would go into what `cat` makes.
+    fn nothing_at(&self, n: u64) -> Result<(), Failure> {
+        let behind = self.path(n);
+        if !behind.exists() {
+            return Ok(());
+        }
+        Err(Failure::Usage {
             message: format!(
                 "{} is there, from another split",
                 crate::escape::text(behind.as_os_str().as_encoded_bytes())
             ),
             remedy: "Remove the old pieces, or give another prefix with -o.".to_owned(),
-        });
+        })
     }
-    let bar = progress::bar(file.len(), "splitting");
-    let mut manifest = Manifest {
-        uuid: superblock.uuid,
-        bytes: file.len(),
-        pieces: Vec::new(),
-    };
-    for n in 0..count {
-        let path = piece_path(prefix, n, count);
-        let at = n.saturating_mul(size);
-        let bytes = size.min(file.len().saturating_sub(at));
-        let sum = piece(file, at, bytes, &path, force, &bar)?;
-        manifest.pieces.push(Piece {
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = usize::try_from(self.size.saturating_sub(self.len)).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            if self.piece.is_none() {
+                let n = self.pieces.len() as u64;
+                if n >= PIECES {
+                    return Err(too_many(
+                        &format!("more than {PIECES} pieces"),
+                        "Take larger pieces.",
+                    ));
+                }
+                self.piece = Some(AtomicFile::create(&self.path(n), self.force)?);
+            }
+            if let Some(out) = &mut self.piece {
+                let wrote = out.file.write_all(now);
+                wrote.map_err(|e| out.failed(e))?;
+            }
+            self.sum = crc(self.sum, now);
+            self.len = self.len.saturating_add(now.len() as u64);
+            if self.len == self.size {
+                self.end()?;
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        let Some(out) = self.piece.take() else {
+            return Ok(());
+        };
+        out.commit()?;
+        let path = self.path(self.pieces.len() as u64);
+        self.pieces.push(Piece {
             name: manifest::name_of(&path)?,
-            bytes,
-            crc32: sum,
+            bytes: std::mem::take(&mut self.len),
+            crc32: std::mem::take(&mut self.sum),
         });
-        left.0.push(path);
+        self.done.0.push(path);
+        Ok(())
     }
-    let mut out = AtomicFile::create(&manifest_path(prefix), force)?;
-    let text = manifest.to_json();
-    let written = out.file.write_all(text.as_bytes());
-    written.map_err(|e| out.failed(e))?;
-    out.commit()?;
-    left.0.clear();
-    bar.finish_and_clear();
-    Ok(manifest)
+
+    fn finish(mut self, uuid: [u8; 16]) -> Result<Manifest, Failure> {
+        self.end()?;
+        self.nothing_at(self.pieces.len() as u64)?;
+        let pieces = std::mem::take(&mut self.pieces);
+        let manifest = Manifest {
+            uuid,
+            bytes: pieces.iter().fold(0, |n, p| n.saturating_add(p.bytes)),
+            pieces,
+        };
+        let mut out = AtomicFile::create(&manifest_path(&self.prefix), self.force)?;
+        let written = out.file.write_all(manifest.to_json().as_bytes());
+        written.map_err(|e| out.failed(e))?;
+        out.commit()?;
+        self.done.0.clear();
+        Ok(manifest)
+    }
 }
 
 /// Removes the pieces of a split that failed.
+#[derive(Default)]
 struct Leftovers(Vec<PathBuf>);
 
 impl Drop for Leftovers {
@@ -92,40 +259,6 @@ impl Drop for Leftovers {
             let _ = fs::remove_file(path);
         }
     }
-}
-
-/// Copies `bytes` bytes from `at` on into a file of its own; gives back their CRC-32.
-fn piece(
-    file: &ImageFile,
-    at: u64,
-    bytes: u64,
-    path: &Path,
-    force: bool,
-    bar: &indicatif::ProgressBar,
-) -> Result<u32, Failure> {
-    let mut out = AtomicFile::create(path, force)?;
-    let (mut at, mut left, mut sum) = (at, bytes, 0);
-    let mut buf = Vec::new();
-    while left > 0 {
-        let n = left.min(STEP);
-        buf.resize(usize::try_from(n).unwrap_or(0), 0);
-        if let Got::Short(have) = file.read_at(at, &mut buf)? {
-            return Err(file.defect(Error::truncated(n, have as u64), at));
-        }
-        sum = crc(sum, &buf);
-        out.file.write_all(&buf).map_err(|e| out.failed(e))?;
-        at = at.saturating_add(n);
-        left = left.saturating_sub(n);
-        bar.inc(n);
-    }
-    out.commit()?;
-    Ok(sum)
-}
-
-/// `PREFIX.000`, `PREFIX.001`, …; all with as many digits as the last needs, so that they sort.
-fn piece_path(prefix: &Path, n: u64, count: u64) -> PathBuf {
-    let width = count.saturating_sub(1).to_string().len().max(3);
-    with_suffix(prefix, &format!(".{n:0width$}"))
 }
 
 /// `PREFIX.json`.

@@ -160,6 +160,7 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
         let source = InMemory {
             memory: self.memory,
             object: area.object,
+            owner: area.owner,
         };
         let object = Object::read(&source).filter(Object::is_x86_64)?;
         Some(Binary::new(object, Box::new(source), None))
@@ -180,6 +181,10 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
     }
 
     fn open_file(&self, area: &Area) -> Option<Binary<'m>> {
+        if area.owner.is_some() {
+            // The image has all of it.
+            return None;
+        }
         let sysroot = self.sysroot.as_deref()?;
         let path = area.path.as_deref()?;
         let shown = crate::escape::text(path);
@@ -219,6 +224,7 @@ impl<'m, 'f> Symbolizer<'m, 'f> {
             let source = InMemory {
                 memory: self.memory,
                 object: area.object,
+                owner: area.owner,
             };
             Object::read(&source)?.build_id(&source)
         };
@@ -271,11 +277,15 @@ fn regular(path: &Path) -> Option<File> {
 struct InMemory<'m, 'f> {
     memory: &'m Memory<'f>,
     object: u64,
+    owner: Option<u32>,
 }
 
 impl Source for InMemory<'_, '_> {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Option<()> {
         let end = offset.checked_add(buf.len() as u64)?;
+        if let Some(owner) = self.owner {
+            return self.memory.read_object(owner, offset, buf).ok()?;
+        }
         let area = self.memory.areas().iter().find(|a| {
             let fits = a.offset <= offset && end <= a.offset.saturating_add(a.len());
             a.kind == VMA_FILE && a.object == self.object && fits
@@ -285,6 +295,9 @@ impl Source for InMemory<'_, '_> {
         self.memory.read_exact(at, buf).ok()?
     }
     fn len(&self) -> u64 {
+        if let Some(owner) = self.owner {
+            return self.memory.object_len(owner);
+        }
         let mapped = self.memory.areas().iter();
         let mapped = mapped.filter(|a| a.kind == VMA_FILE && a.object == self.object);
         mapped

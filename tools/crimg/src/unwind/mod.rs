@@ -66,6 +66,8 @@ pub enum End {
     Unknown,
     /// The stack goes on below itself.
     Corrupt,
+    /// The thread has ended: it has no frames.
+    Ended,
 }
 
 impl End {
@@ -77,6 +79,7 @@ impl End {
             Self::Limit => "limit",
             Self::Unknown => "unknown",
             Self::Corrupt => "corrupt",
+            Self::Ended => "ended",
         }
     }
 }
@@ -103,6 +106,14 @@ pub struct Frame {
 pub struct Backtrace {
     pub frames: Vec<Frame>,
     pub end: End,
+}
+
+impl Backtrace {
+    /// Of a thread that has ended.
+    pub const ENDED: Self = Self {
+        frames: Vec::new(),
+        end: End::Ended,
+    };
 }
 
 /// How far to go.

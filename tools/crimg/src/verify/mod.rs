@@ -13,6 +13,7 @@ use crate::{
     error::{Failure, Outcome},
     input::{Got, Input},
     load::{crc, Sections},
+    memory::nameless,
     progress,
 };
 use cr_format::{
@@ -21,7 +22,7 @@ use cr_format::{
     stream::{Next, Validator},
     superblock::Superblock,
     validate::{self, MetaSet, CHECKS},
-    Error, FileRecord, VmaRecord, FILES, MEMORY,
+    Error, VmaRecord, FILES, MEMORY,
 };
 use std::collections::BTreeMap;
 
@@ -127,10 +128,10 @@ pub fn check(input: &mut Input, level: Level, bar: bool) -> Result<Checked, Fail
 /// What the page data is checked against, made once from the metadata.
 #[derive(Default)]
 struct Owners {
-    /// Start and end of every memory area with contents of its own.
-    areas: Vec<(u64, u64)>,
+    /// By process: start and end of every memory area with contents of its own.
+    areas: Vec<Vec<(u64, u64)>>,
     /// Size by id of every deleted file.
-    deleted: BTreeMap<u32, u64>,
+    nameless: BTreeMap<u32, u64>,
 }
 
 struct Walk<'w> {
@@ -213,12 +214,7 @@ impl Walk<'_> {
         let header = self.validator.header().copied();
         let result = self.validator.payload(&payload);
         if let Some(h) = header.filter(|h| h.chunk_type == ChunkType::Meta) {
-            self.done
-                .sections
-                .0
-                .entry(h.section)
-                .or_default()
-                .push(&payload, at, h.is_critical());
+            self.done.sections.add(&h, &payload, at)?;
         }
         Ok(result?)
     }
@@ -243,16 +239,24 @@ impl Walk<'_> {
                 }
             }
         }
-        let vmas = records_of::<VmaRecord<'_>>(sections.section(MEMORY)).map_while(Result::ok);
-        let files = records_of::<FileRecord<'_>>(sections.section(FILES)).map_while(Result::ok);
-        self.owners = Some(Owners {
-            areas: vmas
+        let others = validate::processes(sections).and_then(|()| sections.tree().map(drop));
+        if let Err(e) = others {
+            if !self.done.defects.contains(&e) {
+                self.done.defects.push(e);
+            }
+        }
+        let areas = |process| {
+            let vmas = records_of::<VmaRecord<'_>>(sections.of(process, MEMORY));
+            vmas.map_while(Result::ok)
                 .filter(validate::has_contents)
                 .map(|v| (v.start, v.end))
-                .collect(),
-            deleted: files
-                .filter(|f| f.kind == cr_format::FILE_DELETED)
-                .map(|f| (f.id, f.size))
+                .collect()
+        };
+        self.owners = Some(Owners {
+            areas: (0..sections.processes()).map(areas).collect(),
+            nameless: nameless(sections)
+                .into_iter()
+                .map(|(id, f)| (id, f.size))
                 .collect(),
         });
     }
@@ -262,11 +266,14 @@ impl Walk<'_> {
         let table = self.array()?;
         let runs = self.validator.run_table(&table)?;
         if let (Some(owners), Some(h)) = (&self.owners, self.validator.header()) {
-            let result = match (h.section, owners.deleted.get(&h.owner)) {
+            let result = match (h.section, owners.nameless.get(&h.owner)) {
                 (MEMORY, _) => validate::page_owner(&self.done.sections, h.section, h.owner)
                     .and_then(|()| {
+                        // The owner is one more than the number of the process.
+                        let process = h.owner.saturating_sub(1) as usize;
+                        let areas = owners.areas.get(process).map_or(&[][..], Vec::as_slice);
                         runs.iter()
-                            .try_for_each(|r| validate::run_in_vmas(&owners.areas, &r))
+                            .try_for_each(|r| validate::run_in_vmas(areas, &r))
                     }),
                 (FILES, Some(&size)) => runs
                     .iter()

@@ -17,7 +17,7 @@ use std::{
     os::unix::fs::FileExt,
     sync::{
         mpsc::{sync_channel, Receiver, SyncSender},
-        Mutex,
+        Mutex, PoisonError,
     },
 };
 
@@ -36,17 +36,37 @@ pub(super) struct Job {
     pub(super) bytes: Option<Vec<u8>>,
 }
 
+/// Chunks of a file that a worker gets at a time: each hand-over wakes somebody.
+const ROW: usize = 8;
+
 /// The walking thread's side.
 pub(super) struct Pool {
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Vec<Job>>,
+    /// Jobs that are handed over together, and how many that shall be.
+    row: Mutex<Vec<Job>>,
+    most: usize,
     free: Mutex<Receiver<Vec<u8>>>,
 }
 
 impl Pool {
     /// Hands a job over; waits while all workers are busy.
     pub(super) fn push(&self, job: Job) {
-        // The workers live until the sender is dropped.
-        let _ = self.jobs.send(job);
+        // Nobody dies with the lock: what is done with it cannot panic.
+        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        row.push(job);
+        if row.len() >= self.most {
+            // The workers live until the sender is dropped.
+            let _ = self.jobs.send(std::mem::take(&mut row));
+        }
+    }
+
+    /// Hands over what is left.
+    fn end(self) {
+        let row = self
+            .row
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _ = self.jobs.send(row);
     }
 
     /// A buffer for page data; waits for one to come back.
@@ -59,7 +79,7 @@ impl Pool {
 struct Worker<'w> {
     file: Option<&'w File>,
     level: Level,
-    jobs: &'w Mutex<Receiver<Job>>,
+    jobs: &'w Mutex<Receiver<Vec<Job>>>,
     free: SyncSender<Vec<u8>>,
 }
 
@@ -106,10 +126,13 @@ pub(super) fn with_workers<R>(
         }
         let pool = Pool {
             jobs,
+            row: Mutex::default(),
+            // From a stream each comes with a buffer, and there are few of those.
+            most: if file.is_some() { ROW } else { 1 },
             free: Mutex::new(back),
         };
         let result = walk(&pool);
-        drop(pool);
+        pool.end();
         let mut found = Ok(Vec::new());
         for thread in alive {
             let part = thread
@@ -140,17 +163,19 @@ impl Worker<'_> {
         let mut failed = None;
         loop {
             let next = self.jobs.lock().ok().and_then(|jobs| jobs.recv().ok());
-            let Some(mut job) = next else { break };
-            if failed.is_none() {
-                match self.check(&mut job, &mut buffer) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(e)) => found.push(e.placed(0, job.at)),
-                    // The rest is taken from the queue all the same, or the walking thread would wait for ever.
-                    Err(e) => failed = Some(e),
+            let Some(row) = next else { break };
+            for mut job in row {
+                if failed.is_none() {
+                    match self.check(&mut job, &mut buffer) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => found.push(e.placed(0, job.at)),
+                        // The rest is taken from the queue all the same, or the walking thread would wait for ever.
+                        Err(e) => failed = Some(e),
+                    }
                 }
-            }
-            if let Some(bytes) = job.bytes.take() {
-                let _ = self.free.try_send(bytes);
+                if let Some(bytes) = job.bytes.take() {
+                    let _ = self.free.try_send(bytes);
+                }
             }
         }
         failed.map_or(Ok(found), Err)

@@ -7,12 +7,15 @@ use crate::{
     load::Image,
     names, number,
     output::{print, table, wrap_only, Output},
-    view::{all, first, generic::Schema, pipes::Pipes, timerfd::expires, Show},
+    view::{
+        all, first, generic::Schema, inotify, owners, pidfd, pipes::Pipes, timerfd::expires, Show,
+    },
 };
 use cr_format::{
-    DescriptorRecord, EpollRecord, EventfdRecord, FileRecord, FsRecord, LockRecord, SignalfdRecord,
-    TimerfdRecord, WatchRecord, FILE_DELETED, FILE_DEVICE, FILE_EXTERNAL, FILE_HANDLED,
-    FILE_REGULAR, PIPES, TFD_ABSTIME,
+    DescriptorRecord, EpollRecord, EventfdRecord, FileRecord, FsRecord, InotifyRecord, LockRecord,
+    MemfdRecord, OwnerRecord, PidfdRecord, RingRecord, SignalfdRecord, TimerfdRecord, WatchRecord,
+    FILE_DELETED, FILE_DEVICE, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD, FILE_REGULAR, PIPES,
+    TFD_ABSTIME,
 };
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
@@ -25,11 +28,15 @@ struct Table<'a> {
     pipes: Pipes<'a>,
     /// What an extension's record says of an open file.
     details: BTreeMap<u64, String>,
+    /// Of each open memory file: the record with its name and seals.
+    memfds: BTreeMap<u64, MemfdRecord<'a>>,
     /// Number of locks that the process holds on an open file.
     locks: BTreeMap<u64, u64>,
+    /// Whom an open file tells by signal that it is ready.
+    owners: BTreeMap<u64, String>,
 }
 
-/// What the records of eventfd, timerfd, signalfd and epoll say, by open file.
+/// What the records of eventfd, timerfd, signalfd, epoll, inotify and uring say, by open file.
 fn details(image: &Image) -> BTreeMap<u64, String> {
     let mut details = BTreeMap::new();
     for e in all::<EventfdRecord>(image) {
@@ -64,7 +71,26 @@ fn details(image: &Image) -> BTreeMap<u64, String> {
         };
         details.insert(e.file, text);
     }
+    for i in all::<InotifyRecord>(image) {
+        details.insert(i.file, inotify::detail(&i));
+    }
+    for p in all::<PidfdRecord>(image) {
+        details.insert(p.file, pidfd::detail(&p));
+    }
+    for r in all::<RingRecord>(image) {
+        let (submit, complete) = (r.sq_entries, r.cq_entries);
+        details.insert(r.file, format!("ring of {submit} and {complete} entries"));
+    }
     details
+}
+
+fn memfds(image: &Image) -> BTreeMap<u64, MemfdRecord<'_>> {
+    let all: BTreeMap<u64, MemfdRecord<'_>> = all::<MemfdRecord<'_>>(image)
+        .map(|m| (m.id.into(), m))
+        .collect();
+    all.iter()
+        .map(|(id, m)| (*id, *all.get(&m.contents).unwrap_or(m)))
+        .collect()
 }
 
 impl<'a> Table<'a> {
@@ -80,11 +106,15 @@ impl<'a> Table<'a> {
             fds,
             pipes: Pipes::new(show.image),
             details: details(show.image),
+            memfds: memfds(show.image),
             locks: all::<LockRecord>(show.image).fold(BTreeMap::new(), |mut locks, l| {
                 let n: &mut u64 = locks.entry(l.file).or_default();
                 *n = n.saturating_add(1);
                 locks
             }),
+            owners: all::<OwnerRecord>(show.image)
+                .filter_map(|o| owners::told(&o).map(|told| (o.file, told)))
+                .collect(),
         }
     }
 
@@ -106,6 +136,10 @@ impl<'a> Table<'a> {
         match f.kind {
             FILE_EXTERNAL => escape::text(f.description),
             FILE_DEVICE => format!("{path} ({})", device(f.rdev)),
+            FILE_MEMFD => match self.memfds.get(&f.id.into()) {
+                Some(m) => format!("{}{}", escape::text(m.name), memfd_traits(m)),
+                None => path,
+            },
             FILE_HANDLED => {
                 let Some(pipe) = self.pipes.describe(f.id) else {
                     return self.details.get(&f.id.into()).cloned().unwrap_or(path);
@@ -117,6 +151,21 @@ impl<'a> Table<'a> {
             }
             _ => path,
         }
+    }
+}
+
+/// ` (seals write,grow; pages of 2 MiB)`.
+fn memfd_traits(m: &MemfdRecord<'_>) -> String {
+    let mut traits = Vec::new();
+    if m.seals != 0 {
+        traits.push(format!("seals {}", names::seals(m.seals)));
+    }
+    if m.huge != 0 {
+        traits.push(format!("pages of {}", number::size(m.huge)));
+    }
+    match traits.as_slice() {
+        [] => String::new(),
+        traits => format!(" ({})", traits.join("; ")),
     }
 }
 
@@ -132,7 +181,7 @@ fn device(rdev: u64) -> String {
 }
 
 fn is_sized(f: &FileRecord<'_>) -> bool {
-    !f.path.is_empty() && f.kind <= FILE_REGULAR || f.kind == FILE_DELETED
+    !f.path.is_empty() && f.kind <= FILE_REGULAR || matches!(f.kind, FILE_DELETED | FILE_MEMFD)
 }
 
 /// # Errors
@@ -166,6 +215,9 @@ pub fn fds(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
         if let Some(n) = of.locks.get(&d.file) {
             what += &format!(" ({})", number::count(*n, "lock", "locks"));
         }
+        if let Some(told) = of.owners.get(&d.file) {
+            what += &format!(" (signals {told})");
+        }
         if shared != d.fd {
             what += &format!(" (same open file as {shared})");
         }
@@ -176,6 +228,19 @@ pub fn fds(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
             if sized { f.pos.to_string() } else { none() },
             if sized { number::size(f.size) } else { none() },
             what,
+        ]);
+    }
+    let open: std::collections::BTreeSet<u64> = all::<DescriptorRecord>(show.image)
+        .map(|d| d.file)
+        .collect();
+    for f in of.files.values().filter(|f| !open.contains(&f.id.into())) {
+        rows.add_row([
+            "mapped".to_owned(),
+            kind(f, show.schema),
+            names::open_flags(f.flags),
+            String::new(),
+            number::size(f.size),
+            of.what(f),
         ]);
     }
     wrap_only(&mut rows, 5);
@@ -239,6 +304,17 @@ fn describe(f: &FileRecord<'_>, of: &Table<'_>, m: &mut serde_json::Map<String, 
     if f.kind == FILE_DEVICE {
         m.insert("device".into(), device(f.rdev).into());
     }
+    if let Some(memfd) = of.memfds.get(&f.id.into()) {
+        m.insert(
+            "memfd".into(),
+            json!({
+                "contents": json::integer(memfd.contents),
+                "name": json::text(memfd.name),
+                "seals": names::seals(memfd.seals).split(',').collect::<Vec<_>>(),
+                "huge": json::integer(memfd.huge),
+            }),
+        );
+    }
     if !f.description.is_empty() {
         m.insert("description".into(), json::text(f.description));
     }
@@ -247,6 +323,9 @@ fn describe(f: &FileRecord<'_>, of: &Table<'_>, m: &mut serde_json::Map<String, 
     }
     let locks = of.locks.get(&f.id.into()).copied().unwrap_or(0);
     m.insert("locks".into(), json::integer(locks));
+    if let Some(told) = of.owners.get(&f.id.into()) {
+        m.insert("signals".into(), told.as_str().into());
+    }
     if let Some(mut pipe) = of.pipes.json(f.id) {
         if let Some(p) = pipe.as_object_mut() {
             p.insert("other_ends".into(), of.peers(f.id.into()).into());

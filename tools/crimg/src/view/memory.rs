@@ -5,16 +5,25 @@ use crate::{
     error::Failure,
     escape, json,
     load::PageRun,
+    memory::nameless,
     names, number,
     output::{self, print, table, wrap_only, Output},
     view::{all, Show},
 };
 use cr_format::{
-    limits::PAGE, runs::RunKind, MappedFileRecord, MmRecord, VmaRecord, MEMORY, VMA_ANON, VMA_FILE,
-    VMA_SHARED_ANON, VMA_SPECIAL,
+    limits::PAGE, runs::RunKind, FileRecord, KeysRecord, MappedFileRecord, MappedObjectRecord,
+    MmRecord, VmaRecord, FILES, VMA_ANON, VMA_FILE, VMA_RING, VMA_SHARED_ANON, VMA_SPECIAL,
 };
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
+
+/// What an area shows of ring number `n`.
+pub fn ring(n: u64, offset: u64) -> String {
+    match offset {
+        cr_format::RING_OFFSET_SQES => format!("ring {n} entries"),
+        _ => format!("ring {n}"),
+    }
+}
 
 /// Pages of one area.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,13 +38,37 @@ pub struct Pages {
     pub parent: u64,
     /// Not in the image because they are in the mapped file.
     pub file: u64,
+    /// In the image as contents of a file without a name, which several areas may show.
+    pub object: u64,
     /// Of a mapped file, but written by the process: a part of those above.
     pub dirty: u64,
 }
 
+/// The pages of `start..end` in `runs`, which ascend.
+fn count(runs: &[PageRun], start: u64, end: u64) -> Pages {
+    let run_end = |r: &PageRun| r.start.saturating_add(r.npages.saturating_mul(PAGE));
+    let first = runs.partition_point(|r| run_end(r) <= start);
+    let mut pages = Pages::default();
+    for run in runs.iter().skip(first).take_while(|r| r.start < end) {
+        let bytes = run_end(run).min(end).saturating_sub(run.start.max(start));
+        let n = bytes / PAGE;
+        let count = match run.kind {
+            RunKind::Data => &mut pages.stored,
+            RunKind::Duplicate => &mut pages.duplicate,
+            RunKind::Zero => &mut pages.zero,
+            RunKind::Parent => &mut pages.parent,
+        };
+        *count = count.saturating_add(n);
+    }
+    pages
+}
+
 struct Maps<'a> {
-    files: BTreeMap<u64, MappedFileRecord<'a>>,
+    /// Paths of mapped files, and the open file that owns the contents of those without a name.
+    files: BTreeMap<u64, (&'a [u8], Option<FileRecord<'a>>)>,
     runs: Vec<PageRun>,
+    /// Of section `files`, by owner and then start.
+    contents: BTreeMap<u32, Vec<PageRun>>,
     heap: (u64, u64),
     stack: u64,
 }
@@ -46,16 +79,30 @@ impl<'a> Maps<'a> {
             .image
             .runs
             .iter()
-            .filter(|r| r.section == MEMORY)
+            .filter(|r| show.image.is_own(r))
             .copied()
             .collect();
         runs.sort_by_key(|r| r.start);
+        let mut contents: BTreeMap<u32, Vec<PageRun>> = BTreeMap::new();
+        for run in show.image.runs.iter().filter(|r| r.section == FILES) {
+            contents.entry(run.owner).or_default().push(*run);
+        }
+        let mut files: BTreeMap<u64, (&[u8], Option<FileRecord<'_>>)> =
+            all::<MappedFileRecord<'_>>(show.image)
+                .map(|f| (f.id.into(), (f.path, None)))
+                .collect();
+        let nameless = nameless(&show.image.sections);
+        for o in all::<MappedObjectRecord>(show.image) {
+            let owner = u32::try_from(o.file).ok().and_then(|id| nameless.get(&id));
+            if let Some(f) = owner {
+                files.insert(o.id.into(), (f.path, Some(*f)));
+            }
+        }
         let mm = all::<MmRecord<'_>>(show.image).next();
         let (heap, stack) = mm.map_or(((0, 0), 0), |m| ((m.start_brk, m.brk), m.start_stack));
         Self {
-            files: all::<MappedFileRecord<'_>>(show.image)
-                .map(|f| (f.id.into(), f))
-                .collect(),
+            files,
+            contents,
             runs,
             heap,
             stack,
@@ -63,23 +110,7 @@ impl<'a> Maps<'a> {
     }
 
     fn pages(&self, vma: &VmaRecord<'_>) -> Pages {
-        let end = |r: &PageRun| r.start.saturating_add(r.npages.saturating_mul(PAGE));
-        let first = self.runs.partition_point(|r| end(r) <= vma.start);
-        let mut pages = Pages::default();
-        let runs = self.runs.iter().skip(first);
-        for run in runs.take_while(|r| r.start < vma.end) {
-            let bytes = end(run)
-                .min(vma.end)
-                .saturating_sub(run.start.max(vma.start));
-            let n = bytes / PAGE;
-            let count = match run.kind {
-                RunKind::Data => &mut pages.stored,
-                RunKind::Duplicate => &mut pages.duplicate,
-                RunKind::Zero => &mut pages.zero,
-                RunKind::Parent => &mut pages.parent,
-            };
-            *count = count.saturating_add(n);
-        }
+        let mut pages = count(&self.runs, vma.start, vma.end);
         if vma.kind == VMA_FILE {
             let all = vma.end.saturating_sub(vma.start) / PAGE;
             pages.dirty = pages
@@ -88,6 +119,14 @@ impl<'a> Maps<'a> {
                 .saturating_add(pages.zero)
                 .saturating_add(pages.parent);
             pages.file = all.saturating_sub(pages.dirty);
+            // What the file below has, if the image has it. A private page that hides one of the file is counted twice.
+            if let Some((_, Some(f))) = self.files.get(&vma.object) {
+                let runs = self.contents.get(&f.id).map_or(&[][..], Vec::as_slice);
+                let len = vma.end.saturating_sub(vma.start);
+                let below = count(runs, vma.offset, vma.offset.saturating_add(len));
+                pages.object = below.stored.saturating_add(below.duplicate);
+                pages.file = 0;
+            }
         }
         pages
     }
@@ -97,13 +136,15 @@ impl<'a> Maps<'a> {
         let name = escape::text(vma.name);
         match vma.kind {
             VMA_FILE => match self.files.get(&vma.object) {
-                Some(file) => escape::text(file.path),
+                Some((path, None)) => escape::text(path),
+                Some((path, Some(f))) => format!("{} = file {}", escape::text(path), f.id),
                 None => format!("file {} (not in the image)", vma.object),
             },
             VMA_ANON if vma.start <= self.stack && self.stack < vma.end => "[stack]".to_owned(),
             VMA_ANON if vma.start < self.heap.1 && self.heap.0 < vma.end => "[heap]".to_owned(),
             VMA_ANON if !name.is_empty() && !name.starts_with('[') => format!("[anon:{name}]"),
             VMA_SHARED_ANON => format!("shared memory {} {name}", vma.object),
+            VMA_RING => ring(vma.object, vma.offset),
             VMA_ANON | VMA_SPECIAL => name,
             kind => format!("kind {kind} {name}"),
         }
@@ -115,7 +156,11 @@ impl<'a> Maps<'a> {
         if vma.kind == VMA_FILE && vma.offset != 0 {
             what += &format!(" +{:#x}", vma.offset);
         }
-        match names::vma_flags(vma.flags).as_str() {
+        let mut flags = names::vma_flags(vma.flags);
+        if vma.pkey != 0 {
+            flags = format!("{flags} key {}", vma.pkey);
+        }
+        match flags.trim_start() {
             "" => what.trim_end().to_owned(),
             flags => format!("{what} ({flags})").trim_start().to_owned(),
         }
@@ -178,7 +223,11 @@ pub fn maps(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
             size(p.stored),
         ];
         if !narrow {
-            row.extend([p.duplicate, p.zero, p.file].map(size));
+            row.extend([p.duplicate, p.zero].map(size));
+            row.push(match p.object {
+                0 => size(p.file),
+                n => format!("{} stored", size(n)),
+            });
         }
         row.push(maps.what(&vma));
         rows.add_row(row);
@@ -202,6 +251,19 @@ pub fn maps(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
             total.parent
         ))?;
     }
+    for keys in all::<KeysRecord>(show.image) {
+        let numbers: Vec<String> = (1..16)
+            .filter(|n| keys.allocated >> n & 1 == 1)
+            .map(|n| n.to_string())
+            .collect();
+        let numbers = numbers.join(" ");
+        match keys.execute_only {
+            0 => out.line(format_args!("protection keys {numbers}"))?,
+            n => out.line(format_args!(
+                "protection keys {numbers}; {n} is that of execute-only memory"
+            ))?,
+        }
+    }
     Ok(())
 }
 
@@ -213,6 +275,7 @@ pub fn json(show: &Show<'_>) -> Vec<Value> {
             let p = maps.pages(&vma);
             let path = maps.files.get(&vma.object);
             let path = path.filter(|_| vma.kind == VMA_FILE);
+            let owner = path.and_then(|p| p.1.as_ref()).map(|f| f.id);
             let flags: Vec<String> = names::vma_flags(vma.flags)
                 .split_whitespace()
                 .map(str::to_owned)
@@ -224,15 +287,18 @@ pub fn json(show: &Show<'_>) -> Vec<Value> {
                 "protection": names::protection(vma.prot, vma.flags),
                 "kind": names::vma_kind(vma.kind),
                 "name": maps.name(&vma),
-                "path": path.map(|f| json::text(f.path)),
+                "path": path.map(|p| json::text(p.0)),
+                "file": owner,
                 "offset": format!("{:#x}", vma.offset),
                 "flags": flags,
+                "key": vma.pkey,
                 "pages": {
                     "stored": json::integer(p.stored),
                     "duplicate": json::integer(p.duplicate),
                     "zero": json::integer(p.zero),
                     "parent": json::integer(p.parent),
                     "file": json::integer(p.file),
+                    "object": json::integer(p.object),
                     "dirty": json::integer(p.dirty),
                 },
             })

@@ -3,6 +3,7 @@
 //!
 //! Each view prints for people and gives the same as a member of the JSON document.
 
+pub mod cgroups;
 pub mod chunks;
 pub mod creds;
 pub mod epoll;
@@ -10,11 +11,16 @@ pub mod eventfd;
 pub mod files;
 pub mod generic;
 pub mod head;
+pub mod inotify;
+pub mod landlock;
 pub mod limits;
 pub mod locks;
 pub mod memory;
 pub mod modules;
+pub mod owners;
+pub mod pidfd;
 pub mod pipes;
+pub mod proc;
 pub mod process;
 pub mod provenance;
 pub mod signalfd;
@@ -24,6 +30,7 @@ pub mod tasks;
 pub mod timerfd;
 pub mod timers;
 pub mod tree;
+pub mod uring;
 
 use crate::{file::ImageFile, load::Image};
 use cr_format::{records_of, validate::MetaSet, Record, TaskRecord};

@@ -8,12 +8,13 @@ use crate::{
     names, number,
     output::Output,
     style,
-    view::{all, files, first, generic::Schema, Show},
+    view::{all, cgroups, files, first, generic::Schema, landlock, Show},
 };
 use cr_format::{
-    limits::PAGE, superblock::PARENT, validate, ActionRecord, CredRecord, DescriptorRecord,
-    EditRecord, FileRecord, ImageRecord, PendingRecord, ProcessRecord, SectionRecord, StatsRecord,
-    TaskRecord, VmaRecord, FILE_EXTERNAL,
+    limits::PAGE, records_of, superblock::PARENT, validate, validate::MetaSet, ActionRecord,
+    CredRecord, DescriptorRecord, EditRecord, FileRecord, ImageRecord, KinRecord, LeaderRecord,
+    PendingRecord, ProcessRecord, SectionRecord, StatsRecord, TaskRecord, VmaRecord, FILE_EXTERNAL,
+    TASKS,
 };
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub fn summary(show: &Show<'_>, totals: &Totals, out: &mut Output) -> Result<(),
     let (image, schema) = (show.image, show.schema);
     container(image, out)?;
     process(image, out)?;
+    processes(image, out)?;
     origin(image, out)?;
     edits(image, out)?;
     memory(image, totals, out)?;
@@ -97,10 +99,77 @@ fn process(image: &Image, out: &mut Output) -> Result<(), Failure> {
         format_args!("{} {}, {threads}{stopped}", p.tgid, escape::text(p.comm)),
     )?;
     out.field("program", escape::text(p.exe))?;
+    if let Some(confined) = landlock::summary(image) {
+        out.field("confined", confined)?;
+    }
+    if let Some(group) = cgroups::group(image) {
+        out.field("group", format_args!("{group} (control group)"))?;
+    }
     out.field(
         "arguments",
         super::process::command_line(p.args).unwrap_or("none".to_owned()),
     )
+}
+
+/// The other processes, if it is a tree: parents before their children.
+fn processes(image: &Image, out: &mut Output) -> Result<(), Failure> {
+    let count = image.sections.processes();
+    if count <= 1 {
+        return leaders(image, out);
+    }
+    out.field(
+        "processes",
+        format_args!("{count}; the others (show one with --pid):"),
+    )?;
+    for (p, kin) in others(image) {
+        let relation = match kin {
+            Some(KinRecord { root: 1, .. }) => "root, parent outside".to_owned(),
+            _ => format!("child of {}", p.ppid),
+        };
+        let state = match kin {
+            Some(kin) if kin.zombie == 1 => format!("ended, wait status {:#x}", kin.wait_status),
+            _ => number::count(p.threads, "thread", "threads"),
+        };
+        out.field(
+            "",
+            format_args!(
+                "{} {}, {relation}, group {}, session {}, {state}",
+                p.tgid,
+                escape::text(p.comm),
+                p.pgid,
+                p.sid
+            ),
+        )?;
+    }
+    leaders(image, out)
+}
+
+/// Leaders that have ended, and whose groups or sessions go on.
+fn leaders(image: &Image, out: &mut Output) -> Result<(), Failure> {
+    for (n, leader) in ended_leaders(image).enumerate() {
+        let of = if leader.sid == u64::from(leader.id) {
+            "leader of a session".to_owned()
+        } else {
+            format!("leader of a group in session {}", leader.sid)
+        };
+        let title = if n == 0 { "have ended" } else { "" };
+        out.field(title, format_args!("{} {of}", leader.id))?;
+    }
+    Ok(())
+}
+
+fn ended_leaders(image: &Image) -> impl Iterator<Item = LeaderRecord> + '_ {
+    records_of::<LeaderRecord>(image.sections.of(0, TASKS)).filter_map(Result::ok)
+}
+
+/// Process and relation of every process but the first.
+fn others(image: &Image) -> impl Iterator<Item = (ProcessRecord<'_>, Option<KinRecord>)> {
+    (1..image.sections.processes()).filter_map(|n| {
+        let bytes = image.sections.of(n, TASKS);
+        let process = records_of::<ProcessRecord<'_>>(bytes).next()?.ok()?;
+        let kin = records_of::<KinRecord>(bytes).next();
+        Some((process, kin.and_then(Result::ok)))
+    })
 }
 
 /// What tools have done to it.
@@ -369,6 +438,21 @@ pub fn json(show: &Show<'_>, totals: &Totals) -> Value {
         "comm": process.as_ref().map(|p| json::text(p.comm)),
         "program": process.as_ref().map(|p| json::text(p.exe)),
         "threads": all::<TaskRecord<'_>>(image).count(),
+        "other_processes": others(image).map(|(p, kin)| json!({
+            "pid": json::integer(p.tgid),
+            "ppid": json::integer(p.ppid),
+            "pgid": json::integer(p.pgid),
+            "sid": json::integer(p.sid),
+            "comm": json::text(p.comm),
+            "threads": json::integer(p.threads),
+            "root": kin.as_ref().is_some_and(|k| k.root == 1),
+            "zombie": kin.as_ref().is_some_and(|k| k.zombie == 1),
+            "wait_status": kin.as_ref().map(|k| json::integer(k.wait_status)),
+        })).collect::<Vec<Value>>(),
+        "ended_leaders": ended_leaders(image).map(|l| json!({
+            "pid": l.id,
+            "session": json::integer(l.sid),
+        })).collect::<Vec<Value>>(),
         "areas": json::integer(areas),
         "mapped_bytes": json::integer(bytes),
         "pages": json::integer(totals.pages),

@@ -5,12 +5,12 @@ use crate::{
     error::Failure,
     escape, json, names, number,
     output::{self, Output},
-    process::registers,
+    process::{exit_code, registers},
     style, syscalls,
-    view::{first, tree::system_call, Show},
+    view::{all, first, tree::system_call, Show},
     xsave::State,
 };
-use cr_format::{ImageRecord, TaskRecord, REG_NAMES};
+use cr_format::{AttributesRecord, ImageRecord, TaskRecord, REG_NAMES};
 use serde_json::{json, Map, Value};
 
 const RIP: usize = 16;
@@ -31,7 +31,19 @@ pub fn threads(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
             task.tid,
             escape::text(task.comm)
         )))?;
-        describe(&task, out)?;
+        let ended = exit_code(&show.image.sections, &task);
+        if let Some(code) = ended {
+            field(
+                "ended",
+                format_args!("with code {code}; the others go on"),
+                out,
+            )?;
+        }
+        let attributes = attributes(show, task.id);
+        describe(&task, attributes.as_ref(), ended.is_some(), out)?;
+        if ended.is_some() {
+            continue;
+        }
         general(&task, out)?;
         extended(&State::new(task.xstate, features), task.xstate.len(), out)?;
     }
@@ -46,10 +58,22 @@ fn field(label: &str, value: impl std::fmt::Display, out: &mut Output) -> Result
     out.line(format_args!("  {label:<LABEL$} {value}"))
 }
 
-fn describe(task: &TaskRecord<'_>, out: &mut Output) -> Result<(), Failure> {
+/// The rare attributes of a thread.
+fn attributes<'a>(show: &'a Show<'_>, tid: u32) -> Option<AttributesRecord<'a>> {
+    all(show.image).find(|a: &AttributesRecord<'_>| a.id == tid)
+}
+
+fn describe(
+    task: &TaskRecord<'_>,
+    attributes: Option<&AttributesRecord<'_>>,
+    ended: bool,
+    out: &mut Output,
+) -> Result<(), Failure> {
     let regs = registers(task);
     let reg = |i: usize| regs.get(i).copied().unwrap_or(0);
-    field("at", format_args!("{:#018x}", reg(RIP)), out)?;
+    if !ended {
+        field("at", format_args!("{:#018x}", reg(RIP)), out)?;
+    }
     if let Some(call) = system_call(task) {
         field("in", syscalls::call(call, &regs), out)?;
         let kind = names::restart_kind(task.restart_kind);
@@ -98,10 +122,39 @@ fn describe(task: &TaskRecord<'_>, out: &mut Output) -> Result<(), Failure> {
     if task.speculation != 0 {
         others.push(format!("speculation control {:#x}", task.speculation));
     }
+    if let Some(a) = attributes {
+        others.extend(rare(a));
+    }
     if !others.is_empty() {
         field("others", others.join(", "), out)?;
     }
     Ok(())
+}
+
+/// Rare attributes in words.
+fn rare(a: &AttributesRecord<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    match a.machine_check {
+        0 => {}
+        1 => all.push("told early of memory errors".to_owned()),
+        _ => all.push("told late of memory errors".to_owned()),
+    }
+    if a.io_flusher != 0 {
+        all.push("I/O flusher".to_owned());
+    }
+    if a.clamped & 1 != 0 {
+        all.push(format!("utilisation at least {} of 1024", a.util_min));
+    }
+    if a.clamped & 2 != 0 {
+        all.push(format!("utilisation at most {} of 1024", a.util_max));
+    }
+    if a.memory_policy != 0 {
+        all.push(names::memory_policy(a.memory_policy, a.memory_nodes));
+    }
+    if a.timer_ids != 0 {
+        all.push("chooses the ids of its timers".to_owned());
+    }
+    all
 }
 
 fn scheduling(task: &TaskRecord<'_>) -> String {
@@ -227,10 +280,19 @@ fn reversed(bytes: &[u8]) -> String {
 /// Member `threads`.
 pub fn json(show: &Show<'_>) -> Vec<Value> {
     let features = features(show);
-    show.tasks().map(|t| thread(&t, features)).collect()
+    show.tasks()
+        .map(|t| {
+            let mut thread = thread(&t, attributes(show, t.id).as_ref(), features);
+            if let Some(m) = thread.as_object_mut() {
+                let code = exit_code(&show.image.sections, &t).map(json::integer);
+                m.insert("exit_code".into(), code.unwrap_or(Value::Null));
+            }
+            thread
+        })
+        .collect()
 }
 
-fn thread(t: &TaskRecord<'_>, features: u64) -> Value {
+fn thread(t: &TaskRecord<'_>, a: Option<&AttributesRecord<'_>>, features: u64) -> Value {
     let regs = registers(t);
     let hex = |n: u64| Value::from(format!("{n:#x}"));
     let named: Map<String, Value> = REG_NAMES
@@ -286,6 +348,15 @@ fn thread(t: &TaskRecord<'_>, features: u64) -> Value {
         "clear_child_tid": hex(t.clear_child_tid),
         "parent_death_signal": (t.pdeath_signal != 0).then(|| names::signal(t.pdeath_signal)),
         "no_new_privs": t.no_new_privs == 1,
+        "attributes": a.map(|a| json!({
+            "machine_check": json::integer(a.machine_check),
+            "io_flusher": a.io_flusher == 1,
+            "util_min": (a.clamped & 1 != 0).then(|| json::integer(a.util_min)),
+            "util_max": (a.clamped & 2 != 0).then(|| json::integer(a.util_max)),
+            "memory_policy": hex(a.memory_policy),
+            "memory_nodes": names::cpus(a.memory_nodes),
+            "timer_ids": a.timer_ids == 1,
+        })),
         "extended": state(&State::new(t.xstate, features), t.xstate.len()),
     })
 }

@@ -5,7 +5,7 @@ use crate::{
     error::Failure,
     escape, json, names,
     output::Output,
-    process::registers,
+    process::{exit_code, registers},
     style, syscalls,
     view::{all, first, Show},
 };
@@ -24,7 +24,10 @@ pub fn system_call(task: &TaskRecord<'_>) -> Option<u64> {
 }
 
 /// What a thread was doing, in a few words.
-fn doing(task: &TaskRecord<'_>) -> String {
+fn doing(show: &Show<'_>, task: &TaskRecord<'_>) -> String {
+    if let Some(code) = exit_code(&show.image.sections, task) {
+        return format!("has ended with code {code}");
+    }
     let regs = registers(task);
     match system_call(task) {
         Some(n) => {
@@ -69,7 +72,7 @@ pub fn tree(show: &Show<'_>, out: &mut Output) -> Result<(), Failure> {
             "{branch} {} {}  {}",
             style::bold(&t.tid.to_string()),
             escape::text(t.comm),
-            style::dim(&doing(t))
+            style::dim(&doing(show, t))
         ))?;
     }
     Ok(())
@@ -90,7 +93,7 @@ pub fn json(show: &Show<'_>) -> Value {
             json!({
                 "tid": json::integer(t.tid),
                 "comm": json::text(t.comm),
-                "doing": doing(&t),
+                "doing": doing(show, &t),
             })
         })
         .collect();

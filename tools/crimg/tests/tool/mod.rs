@@ -2,6 +2,7 @@
 //! Runs `crimg` in the folder of the test images and compares with golden files.
 #![allow(dead_code)] // Each test takes a part of it.
 
+use snapbox::{assert::Action, Data};
 use std::{
     io::{Read, Write},
     path::PathBuf,
@@ -92,15 +93,15 @@ pub fn closed_output(args: &[&str], input: &[u8]) -> Run {
 /// Compares with a golden file, or writes it if `CRKIT_UPDATE` is set.
 pub fn golden(name: &str, got: &[u8]) {
     let path = folder().join(name);
-    if std::env::var_os("CRKIT_UPDATE").is_some() {
-        std::fs::write(&path, got).unwrap();
-        return;
-    }
-    let want =
-        std::fs::read(&path).unwrap_or_else(|e| panic!("{name}: {e}; CRKIT_UPDATE=1 makes it"));
-    if want != got {
-        let (want, got) = (String::from_utf8_lossy(&want), String::from_utf8_lossy(got));
-        let line = want.lines().zip(got.lines()).position(|(a, b)| a != b);
-        panic!("{name} differs at line {line:?}; CRKIT_UPDATE=1 updates it.\n--- got\n{got}");
-    }
+    let got = match std::str::from_utf8(got) {
+        Ok(text) => Data::text(text),
+        Err(_) => Data::binary(got),
+    };
+    // As it is: no wildcards, no exchange of line ends or path separators.
+    let want = Data::read_from(&path, Some(got.format())).raw();
+    let action = match std::env::var_os("CRKIT_UPDATE") {
+        Some(_) => Action::Overwrite,
+        None => Action::Verify,
+    };
+    snapbox::Assert::new().action(action).eq(got.raw(), want);
 }

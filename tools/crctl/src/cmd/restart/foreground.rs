@@ -23,11 +23,12 @@ const FORWARDED: [libc::c_int; 9] = [
     libc::SIGWINCH,
 ];
 
-/// Waits for the end of `child` and returns how it ended. All signals must be blocked.
-pub fn mirror(child: Pid) -> Change {
+/// Waits for the end of `child` and returns how it ended; `fellows` are other children, which get what is passed on. All
+/// signals must be blocked.
+pub fn mirror(child: Pid, fellows: &[Pid]) -> Change {
     let mut signals = signal::Set::of_not_ignored(&FORWARDED);
     signals.add(libc::SIGCHLD);
-    let mut program = Program::new(child);
+    let mut program = Program::new(child, fellows);
     program.give_terminal();
     loop {
         match process::poll_change(child) {
@@ -49,16 +50,17 @@ pub fn mirror(child: Pid) -> Change {
 }
 
 /// The restarted program as seen from here.
-struct Program {
+struct Program<'a> {
     pid: Pid,
+    fellows: &'a [Pid],
     own_group: Pid,
     is_stopped: bool,
     gave_terminal: bool,
     terminal: Option<File>,
 }
 
-impl Program {
-    fn new(pid: Pid) -> Self {
+impl<'a> Program<'a> {
+    fn new(pid: Pid, fellows: &'a [Pid]) -> Self {
         let terminal = OpenOptions::new()
             .read(true)
             .write(true)
@@ -67,6 +69,7 @@ impl Program {
             .ok();
         Self {
             pid,
+            fellows,
             own_group: process::group_of(0).unwrap_or(0),
             is_stopped: false,
             gave_terminal: false,
@@ -161,7 +164,12 @@ impl Program {
                 let is_stop = number == libc::SIGTSTP && !self.shares_session();
                 process::kill(-group, if is_stop { libc::SIGSTOP } else { number })
             }
-            _ => process::kill(self.pid, number),
+            _ => {
+                for &fellow in self.fellows {
+                    let _ = process::kill(fellow, number);
+                }
+                process::kill(self.pid, number)
+            }
         };
     }
 }

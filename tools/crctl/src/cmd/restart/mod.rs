@@ -9,8 +9,8 @@ mod foreground;
 mod namespaces;
 mod spawn;
 
-use super::{notes_json, print, print_notes};
-use crate::cli::{Files, RestartArgs};
+use super::{check, notes_json, print, print_notes};
+use crate::cli::{Cgroups, Files, RestartArgs};
 use crate::device::Device;
 use crate::error::{self, Class, Failure, Family, Result};
 use crate::output::{Target, Temporary};
@@ -35,7 +35,15 @@ pub fn run(args: &RestartArgs, json: bool) -> Result<u8> {
     if args.detach {
         return Ok(0);
     }
-    let end = foreground::mirror(started.pid);
+    // Of several the last one counts, as for a shell that waits for a pipeline; the others are waited for too.
+    let last = started.siblings.last().copied().unwrap_or(started.pid);
+    let mut others: Vec<Pid> = vec![started.pid];
+    others.extend(started.siblings);
+    others.retain(|&pid| pid != last);
+    let end = foreground::mirror(last, &others);
+    while let Some(pid) = others.pop() {
+        foreground::mirror(pid, &others);
+    }
     // Whatever the program left behind in its pid namespace ends with it.
     if let Some(init) = started.init {
         init.end();
@@ -51,6 +59,8 @@ pub fn run(args: &RestartArgs, json: bool) -> Result<u8> {
 /// A restarted process.
 struct Started {
     pid: Pid,
+    /// Siblings that were restarted with it.
+    siblings: Vec<Pid>,
     init: Option<Init>,
 }
 
@@ -84,6 +94,7 @@ fn start(args: &RestartArgs, json: bool) -> Result<Started> {
     let is_init = args.new_pidns && load.tgid == 1;
     let plan = Plan {
         tgid: load.tgid,
+        session_leader: load.session_leader,
         // CAST: a flag.
         clone_flags: if is_init {
             libc::CLONE_NEWPID as u64
@@ -94,6 +105,11 @@ fn start(args: &RestartArgs, json: bool) -> Result<Started> {
             Files::Check => uapi::FILES_CHECK,
             Files::Ignore => uapi::FILES_IGNORE,
             Files::Truncate => uapi::FILES_TRUNCATE,
+        },
+        flags: match args.cgroups {
+            Cgroups::Join => 0,
+            Cgroups::Require => uapi::RESTART_CGROUPS_REQUIRE,
+            Cgroups::Ignore => uapi::RESTART_CGROUPS_IGNORE,
         },
         device: &device,
         device_fd: &device_fd,
@@ -109,13 +125,19 @@ fn start(args: &RestartArgs, json: bool) -> Result<Started> {
     });
     append(&mut report, device.report());
     match outcome {
-        Outcome::Runs { pid, answer, init } => {
+        Outcome::Runs {
+            pid,
+            siblings,
+            answer,
+            init,
+        } => {
             if let Some(temporary) = pidfile {
                 write_pidfile(temporary, pid, args.detach)?;
             }
             announce(args, json, pid, &load, &answer, &report)?;
             Ok(Started {
                 pid,
+                siblings,
                 init: init.map(Init::release),
             })
         }
@@ -155,7 +177,12 @@ fn load(device: &Device, image: &Image, flags: u32) -> Result<(uapi::Load, Repor
 fn dry_run(args: &RestartArgs, json: bool) -> Result<u8> {
     let image = Image::open(&args.image)?;
     let device = modules::open()?;
-    let (load, report) = load(&device, &image, uapi::LOAD_DRY_RUN)?;
+    let policy = match args.files {
+        Files::Check => 0,
+        Files::Ignore => uapi::LOAD_FILES_IGNORE,
+        Files::Truncate => uapi::LOAD_FILES_TRUNCATE,
+    };
+    let (load, report) = load(&device, &image, uapi::LOAD_DRY_RUN | policy)?;
     descriptors::plan(&report.externals, &args.fds, image.is_stdin)
         .map_err(|failure| failure.about(&image.title))?;
     let taken = !args.new_pidns && Path::new("/proc").join(load.tgid.to_string()).exists();
@@ -172,6 +199,7 @@ fn dry_run(args: &RestartArgs, json: bool) -> Result<u8> {
             "ok": true,
             "dry_run": true,
             "tgid": load.tgid,
+            "processes": load.processes,
             "threads": load.threads,
             "time_namespace": load.time_namespace != 0,
             "notes": notes_json(&report.notes),
@@ -182,7 +210,7 @@ fn dry_run(args: &RestartArgs, json: bool) -> Result<u8> {
             "crctl restart: {}: can be restarted here as process {}, {}",
             image.title,
             load.tgid,
-            say::count(load.threads.into(), "thread"),
+            check::extent(load.processes, load.threads),
         ));
     }
     Ok(0)
@@ -268,6 +296,7 @@ fn announce(
             "ok": true,
             "pid": pid,
             "tgid": load.tgid,
+            "processes": load.processes,
             "threads": load.threads,
             "image_bytes": answer.image_bytes,
             "pages": answer.pages,
@@ -281,7 +310,7 @@ fn announce(
     } else if args.detach {
         say::stderr(&format!(
             "crctl restart: process {pid}: {}, {}, restarted in {}",
-            say::count(load.threads.into(), "thread"),
+            check::extent(load.processes, load.threads),
             say::bytes(answer.image_bytes),
             say::millis(answer.restart_ns),
         ));

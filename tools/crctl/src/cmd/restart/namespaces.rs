@@ -81,6 +81,11 @@ impl Init {
         })
     }
 
+    /// Its pid as seen from here.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// The restart is finished: from now on the namespace lives as long as the restarted process.
     pub fn release(mut self) -> Self {
         self.hold = None;
@@ -112,7 +117,8 @@ fn init(wait: &OwnedFd, tgid: Pid) -> i32 {
     0
 }
 
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+/// A pipe: the end to read from, and the end to write to.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
     // SAFETY: `fds` has room for the two answers.
     sys::check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) })?;

@@ -5,7 +5,7 @@
 //! can be made afterwards. The first thread makes the process and waits for signals: one that ends crctl kills the
 //! half-built process first. The process itself is a copy of the first thread only, and so single-threaded.
 
-use super::namespaces::Init;
+use super::namespaces::{self, Init};
 use crate::device::Device;
 use crate::error::{Class, Failure, Family, Result};
 use crate::progress::{Line, INTERVAL};
@@ -14,19 +14,27 @@ use crate::sys::{self, signal};
 use crate::target;
 use cr_uapi::{Coordinate, FdMap};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long an id may be in use that `/proc` shows nobody for.
+const VANISHING: Duration = Duration::from_secs(2);
 
 /// What to create.
 pub struct Plan<'a> {
     /// Its pid.
     pub tgid: Pid,
+    /// Pid of the leader of its session, if that has ended: a stand-in makes the session again; else 0.
+    pub session_leader: Pid,
     /// `CLONE_NEW*`.
     pub clone_flags: u64,
     /// `FILES_*`.
     pub files: u32,
+    /// `RESTART_*` bits.
+    pub flags: u32,
     /// The session, for the coordinating side.
     pub device: &'a Device,
     /// The session, at a number that the image does not use.
@@ -43,6 +51,8 @@ pub enum Outcome {
     Runs {
         /// Its pid as seen from here.
         pid: Pid,
+        /// Those of its siblings, in the order in which they were made.
+        siblings: Vec<Pid>,
         /// Numbers.
         answer: Coordinate,
         /// The init of its pid namespace, if it has a new one.
@@ -92,20 +102,46 @@ pub fn run(plan: &Plan<'_>, prepare: impl FnOnce() -> Result<Option<Init>>) -> O
             Ok(init) => init,
             Err(failure) => return Outcome::Refused(failure),
         };
-        let pid = match create(plan) {
-            Ok(pid) => pid,
-            Err(e) => {
+        let known = process::children().unwrap_or_default();
+        let made = match plan.session_leader {
+            0 => with_patience(plan.tgid, || create(plan, 0))
+                .map(|pid| (pid, None))
+                .map_err(|e| (plan.tgid, e)),
+            _ => create_in_session(plan, init.as_ref().map_or(0, Init::pid)),
+        };
+        let (pid, stand_in) = match made {
+            Ok(made) => made,
+            Err((pid, e)) => {
                 end(init);
-                return Outcome::Refused(explain(plan.tgid, &e));
+                return Outcome::Refused(explain(pid, &e));
             }
+        };
+        // Whoever is a child from here on and was none before has been made by the kernel beside the first process.
+        let siblings = || {
+            let mut children = process::children().unwrap_or_default();
+            children.retain(|child| *child != pid && !known.contains(child));
+            children
         };
         let _ = start.send(());
         let interrupted = supervise(pid, &ending, &signalled, &done, plan.size);
         let answer = server.join().ok().flatten();
+        // Whoever is to be in its group is.
+        drop(stand_in);
         match (interrupted, answer) {
-            (None, Some(Ok(answer))) => Outcome::Runs { pid, answer, init },
+            (None, Some(Ok(answer))) => {
+                // Without /proc nobody waits for them.
+                Outcome::Runs {
+                    pid,
+                    siblings: siblings(),
+                    answer,
+                    init,
+                }
+            }
             (interrupted, answer) => {
                 process::kill_and_reap(pid);
+                for sibling in siblings() {
+                    process::kill_and_reap(sibling);
+                }
                 end(init);
                 match (interrupted, answer) {
                     (Some(number), _) => Outcome::Interrupted(number),
@@ -123,17 +159,86 @@ fn end(init: Option<Init>) {
     }
 }
 
-/// Makes the process; it hands itself to the kernel at once.
-fn create(plan: &Plan<'_>) -> io::Result<Pid> {
+/// Makes the process; it hands itself to the kernel at once. `flags` come to those of the plan.
+fn create(plan: &Plan<'_>, flags: u64) -> io::Result<Pid> {
     let body = || {
         // Without crctl nobody serves the kernel. The program's own setting comes from the image.
         process::die_with_parent(libc::SIGKILL);
         signal::reset_all();
-        Device::restart(plan.device_fd, plan.files, plan.map);
+        Device::restart(plan.device_fd, (plan.files, plan.flags), plan.map);
         i32::from(Class::Other.exit_code(Family::Restart))
     };
     // SAFETY: the body makes only system calls.
-    unsafe { process::clone_with_pid(plan.tgid, plan.clone_flags, body) }
+    unsafe { process::clone_with_pid(plan.tgid, plan.clone_flags | flags, body) }
+}
+
+/// Makes a process with this id by `make`, once more for a moment while the id is in use that `/proc` shows nobody for: the
+/// last of a tree that has been killed give theirs back a moment after they have gone from there.
+fn with_patience(pid: Pid, mut make: impl FnMut() -> io::Result<Pid>) -> io::Result<Pid> {
+    let begin = Instant::now();
+    loop {
+        match make() {
+            Err(e)
+                if sys::errno(&e) == libc::EEXIST
+                    && begin.elapsed() < VANISHING
+                    && !target::is_shown(pid) =>
+            {
+                thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The process that takes the place of a session leader that has ended. It ends with this.
+struct StandIn(Pid);
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        process::kill_and_reap(self.0);
+    }
+}
+
+/// Makes the process as [`create`] does, in a session with the id of a leader that has ended: a process with that id makes
+/// the session, and the process as its sibling. `init` is that of a new pid namespace, 0 if there is none. An error has
+/// the pid that could not be made.
+fn create_in_session(
+    plan: &Plan<'_>,
+    init: Pid,
+) -> std::result::Result<(Pid, Option<StandIn>), (Pid, io::Error)> {
+    let about_leader = |e| (plan.session_leader, e);
+    let (answer, told) = namespaces::pipe().map_err(about_leader)?;
+    let told = File::from(told);
+    let body = || {
+        process::die_with_parent(libc::SIGKILL);
+        process::new_session();
+        let errno = create(plan, process::SIBLING).map_or_else(|e| sys::errno(&e), |_| 0);
+        let _ = (&told).write_all(&errno.to_ne_bytes());
+        process::sleep_forever()
+    };
+    let leader = with_patience(plan.session_leader, || {
+        // SAFETY: the body makes only system calls.
+        unsafe { process::clone_with_pid(plan.session_leader, 0, body) }
+    });
+    let leader = StandIn(leader.map_err(about_leader)?);
+    drop(told);
+    let mut errno = [0; 4];
+    let read = File::from(answer).read_exact(&mut errno);
+    read.map_err(about_leader)?;
+    match i32::from_ne_bytes(errno) {
+        0 => {}
+        errno => return Err((plan.tgid, io::Error::from_raw_os_error(errno))),
+    }
+    let pid = match init {
+        0 => plan.tgid,
+        // Its number here is another one.
+        _ => process::children()
+            .map_err(|e| (plan.tgid, e))?
+            .into_iter()
+            .find(|pid| ![init, leader.0].contains(pid))
+            .ok_or((plan.tgid, io::Error::from_raw_os_error(libc::ESRCH)))?,
+    };
+    Ok((pid, Some(leader)))
 }
 
 /// Waits until the kernel has been served. The number of the first signal that ended it before, if any: the
