@@ -593,8 +593,9 @@ def same_flags(_facts, _later, _name, before, after):
     return bool(before and after) and (int(before) ^ int(after)) & ~FLAGS_OF_THE_MOMENT == 0
 
 
-# PF_FORKNOEXEC, PF_SUPERPRIV; PF_MEMALLOC, PF_NPROC_EXCEEDED, PF_MEMALLOC_NOFS, PF_MEMALLOC_PIN: see the document.
-FLAGS_OF_THE_MOMENT = 0x40 | 0x100 | 0x800 | 0x1000 | 0x40000 | 0x10000000
+# PF_FORKNOEXEC, PF_SUPERPRIV; PF_MEMALLOC, PF_NPROC_EXCEEDED, PF_MEMALLOC_NOFS, PF_MEMALLOC_NOIO, PF_MEMALLOC_PIN,
+# PF_BLOCK_TS: see the document. PR_SET_IO_FLUSHER sets PF_LOCAL_THROTTLE beside PF_MEMALLOC_NOIO, which stays compared.
+FLAGS_OF_THE_MOMENT = 0x40 | 0x100 | 0x800 | 0x1000 | 0x40000 | 0x80000 | 0x10000000 | 0x20000000
 
 # Names whose texts are not held against each other as texts.
 MEANINGS = (

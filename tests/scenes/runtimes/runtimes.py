@@ -6,20 +6,38 @@ import re
 import signal
 import time
 
-from stage import scene
+from stage import Failed, scene
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "scripts")
 
 
-def often_and_restarted(p, s, times=20):
-    """`times` checkpoints while the program runs, then it is killed and restarted twice."""
-    begin = time.monotonic()
+def often_and_restarted(p, s, times=20, passing=None):
+    """`times` checkpoints while the program runs, then it is killed and restarted twice.
+
+    `passing` is an obstacle that is there for moments only: a checkpoint that is refused for nothing else is made again.
+    """
+    begin, refused = time.monotonic(), 0
+
+    def made(checkpoint):
+        nonlocal refused
+        while True:
+            try:
+                return checkpoint()
+            except Failed as e:
+                if not passing or passing not in str(e) or "1 obstacle" not in str(e) or refused == 20:
+                    raise
+                refused += 1
+            time.sleep(0.05)
+
     for _ in range(times):
-        p.checkpoint()
+        made(p.checkpoint)
     s.note(f"{times} checkpoints in {time.monotonic() - begin:.1f} s")
-    p.kill_and_restart()
-    time.sleep(0.5)
-    p.kill_and_restart()
+    for pause in (0.5, 0):
+        made(p.kill)
+        p.restart()
+        time.sleep(pause)
+    if refused:
+        s.note(f"{refused} checkpoints were refused: {passing}")
 
 
 @scene("node with timers, a worker and libuv's pool goes on after twenty checkpoints and two restarts", timeout=240)
@@ -143,13 +161,14 @@ def sysbench(s, arguments, events):
 STRESSORS = "cpu vm pipe futex fork mutex"
 
 
-@scene("stress-ng verifies its own work over twenty checkpoints and two restarts", timeout=240)
+@scene("stress-ng verifies its own work over twenty checkpoints and two restarts", timeout=480)
 def stress(s):
     arguments = [word for name in STRESSORS.split() for word in (f"--{name}", "1")]
     p = s.start("stress-ng", *arguments, "--vm-bytes", "8M", "--verify", "-t", "600", "--temp-path", s.dir, wait="dispatching", living=True)
     p.changed += ["task/*/children"]
     time.sleep(2)
-    often_and_restarted(p, s)
+    # Children of some stressors open a socket for a moment.
+    often_and_restarted(p, s, passing="sockets are not checkpointed")
     os.kill(p.pid, signal.SIGINT)
     s.expect(p.wait(120) == 0, f"stress-ng ended with {p.popen.returncode}: {p.tail(20)}")
     s.expect("failed: 0" in p.log() and "successful run" in p.log(), f"stress-ng says: {p.tail(20)}")
