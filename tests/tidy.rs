@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const WORDS: &[&str] = &[
     "tasks", "memory", "files", "pipes", "signals", "creds", "limits", "eventfd", "timerfd",
     "signalfd", "epoll", "timers", "locks", "inotify", "pidfd", "owners", "uring", "proc",
-    "cgroups", "landlock",
+    "cgroups", "seccomp", "landlock",
 ];
 
 /// Folders that hold sources of this project.

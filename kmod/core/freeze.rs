@@ -26,7 +26,7 @@ use crkit::{
 };
 use kernel::{prelude::*, sync::Arc};
 
-use crate::claim::Claim;
+use crate::{claim::Claim, go_on};
 
 /// This module, for the references that queued works hold. Set once in init.
 static OWNER: AtomicPtr<b::module> = AtomicPtr::new(core::ptr::null_mut());
@@ -738,4 +738,8 @@ unsafe extern "C" fn park(cb: *mut b::callback_head) {
         work.slot.0.store(GONE, Ordering::Release);
     }
     work.shared.wq.wake_all();
+    drop(work);
+    if r.is_ok() {
+        go_on::queue();
+    }
 }

@@ -22,8 +22,10 @@
 use crate::{
     birth::{self, Act, StandIn},
     clocks,
+    confine,
     device::read_array,
     freeze::{ModuleRef, OwnedTask},
+    go_on,
     inherit,
     input::{Input, PageChunk, Sections},
     registry::{self, State as ExtState, Used},
@@ -235,6 +237,8 @@ pub(crate) struct RestartOp {
     #[pin]
     given: Mutex<KVVec<(u16, u32, FileRef)>>,
     #[pin]
+    waiting: confine::Waiting,
+    #[pin]
     queue: Mutex<Queue>,
     /// Threads wait here.
     #[pin]
@@ -421,6 +425,16 @@ impl RestartOp {
             return Err(self.fail(EINTR));
         }
         self.check()
+    }
+
+    /// Threads that install seccomp filters.
+    pub(crate) fn waiting(&self) -> &confine::Waiting {
+        &self.waiting
+    }
+
+    /// There is something for the coordinator to do.
+    pub(crate) fn call_coordinator(&self) {
+        self.server.wake_all();
     }
 
     /// The group of those that were in one outside, as it is here.
@@ -611,6 +625,7 @@ fn load_image(s: &Arc<Session>, arg: &mut cr_uapi::Load, dry: bool) -> Result {
             stand_ins: Once::new(),
             fd_map <- new_mutex!(KVec::new()),
             given <- new_mutex!(KVVec::new()),
+            waiting <- confine::Waiting::new(),
             queue <- new_mutex!(Queue { ready: KVVec::new(), present: false, gone: false }),
             wq <- WaitQueue::new(c"cr_restart", kernel::static_lock_class!()),
             server <- WaitQueue::new(c"cr_coordinate", kernel::static_lock_class!()),
@@ -995,6 +1010,7 @@ pub(crate) fn step(s: &Arc<Session>, result: i64) -> Result<isize> {
     if op.committed.load(Ordering::Acquire) {
         return Err(EPERM);
     }
+    op.waiting.remove();
     // Only a half-built process may step: one with the mm that was emptied, or a fresh child of one of them.
     let Some(index) = op.index_of(me.as_ref().pid_vnr()) else { return Err(EPERM) };
     let r = if index & ZOMBIE != 0 {
@@ -1227,6 +1243,8 @@ struct StepWork {
     /// Number of the thread in its process.
     number: u32,
     call: b::cr_syscall,
+    /// Where in the stub it is made.
+    entry: u64,
     /// How the thread ends instead of going on.
     end: Option<KBox<EndWork>>,
     _module: ModuleRef,
@@ -1234,7 +1252,9 @@ struct StepWork {
 
 /// Arranges that the return to user mode executes `call` in the stub.
 pub(crate) fn arm(op: &Arc<RestartOp>, process: u32, number: u32, call: b::cr_syscall) -> Result {
-    let work = StepWork { cb: Default::default(), op: op.clone(), session: None, process, number, call, end: None, _module: ModuleRef::get()? };
+    let _module = ModuleRef::get()?;
+    let entry = confine::entry(op, &call, op.process(process)?.stub.load(Ordering::Acquire))?;
+    let work = StepWork { cb: Default::default(), op: op.clone(), session: None, process, number, call, entry, end: None, _module };
     queue(work, step_work, b::task_work_notify_mode_TWA_RESUME)
 }
 
@@ -1265,7 +1285,8 @@ unsafe extern "C" fn step_work(cb: *mut b::callback_head) {
     // Above the selectors, FRED machines keep bits of the entry frame: they stay.
     regs.__bindgen_anon_1.csx = (cs & !0xffff) | b::CR_USER_CS;
     regs.__bindgen_anon_2.ssx = (ss & !0xffff) | b::CR_USER_DS;
-    regs.ip = w.op.process(w.process).map_or(0, |p| p.stub.load(Ordering::Acquire)) as usize;
+    let stub = w.op.process(w.process).map_or(0, |p| p.stub.load(Ordering::Acquire));
+    regs.ip = stub.wrapping_add(w.entry) as usize;
     // The stub uses no stack; a valid address keeps debuggers calm.
     regs.sp = scratch.wrapping_add(len as u64) as usize;
     regs.flags = 0x202;
@@ -1290,6 +1311,7 @@ fn commit(s: &Arc<Session>, op: &Arc<RestartOp>, index: u32, t: &Arc<Thread>) ->
         process: t.process,
         number: t.number,
         call: Default::default(),
+        entry: 0,
         end: t.exit_code.map(EndWork::new).transpose()?,
         _module: ModuleRef::get()?,
     };
@@ -1365,8 +1387,10 @@ unsafe extern "C" fn commit_work(cb: *mut b::callback_head) {
         w.op.server.wake_all();
     }
     drop(w);
-    if let Some(end) = end {
-        queue_end(end);
+    match end {
+        Some(end) => queue_end(end),
+        None if !is_dying => go_on::queue(),
+        None => {}
     }
 }
 
@@ -1466,9 +1490,14 @@ fn serve(s: &Arc<Session>, op: &Arc<RestartOp>) -> Result {
     let begin = clocks::monotonic();
     loop {
         // Polls the leader's life: it may be killed from outside before it reaches us.
-        let woken = op.server.wait(wait::INTERRUPTIBLE, Some((b::CR_HZ / 4) as usize), || {
+        // Threads that install filters wait for a look at them, a jiffy each.
+        op.waiting.send_on()?;
+        let is_waiting = op.waiting.is_some();
+        let patience = if is_waiting { 1 } else { b::CR_HZ / 4 };
+        let woken = op.server.wait(wait::INTERRUPTIBLE, Some(patience as usize), || {
             !op.queue.lock().ready.is_empty()
                 || op.failed.load(Ordering::Acquire) != 0
+                || !is_waiting && op.waiting.is_some()
                 || op.is_finished()
         });
         // Not at the commit already: until its last work the leader dies with its parent (`strip`).

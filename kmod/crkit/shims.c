@@ -228,6 +228,8 @@ unsigned int crs_task_state(struct task_struct *t) { return READ_ONCE(t->__state
 int crs_task_on_cpu_acquire(struct task_struct *t) { return smp_load_acquire(&t->on_cpu); }
 int crs_test_restore_sigmask(struct task_struct *t) { return test_tsk_restore_sigmask(t); }
 void crs_set_restore_sigmask(void) { set_restore_sigmask(); }
+void crs_clear_notify_signal_current(void) { clear_notify_signal(); }
+int crs_task_work_pending_current(void) { return task_work_pending(current); }
 void crs_set_notify_signal_current(void) { set_thread_flag(TIF_NOTIFY_SIGNAL); }
 void crs_siglock(struct sighand_struct *s) { spin_lock_irq(&s->siglock); }
 void crs_sigunlock(struct sighand_struct *s) { spin_unlock_irq(&s->siglock); }
@@ -250,7 +252,20 @@ int crs_pidfd_pid(struct file *f)
 	return nr;
 }
 
-unsigned int crs_seccomp_mode(struct task_struct *t) { return t->seccomp.mode; }
+unsigned int crs_seccomp_mode(struct task_struct *t) { return READ_ONCE(t->seccomp.mode); }
+void crs_seccomp_suspend(void)
+{
+	clear_task_syscall_work(current, SECCOMP);
+	/* Whoever finds the bit must find the mode: kernel/seccomp.c, seccomp_assign_mode(). */
+	smp_mb__after_atomic();
+	current->seccomp.mode = SECCOMP_MODE_DISABLED;
+}
+void crs_seccomp_resume(struct task_struct *t, unsigned int mode)
+{
+	t->seccomp.mode = mode;
+	smp_mb__before_atomic();
+	set_task_syscall_work(t, SECCOMP);
+}
 void crs_rseq_reset_current(void) { rseq_reset(current); }
 int crs_is_compat_task(struct task_struct *t) { return test_tsk_thread_flag(t, TIF_ADDR32) || !user_64bit_mode(task_pt_regs(t)); }
 int crs_shstk_enabled(struct task_struct *t)

@@ -44,6 +44,8 @@ int crs_task_on_cpu_acquire(struct task_struct *t);
 int crs_test_restore_sigmask(struct task_struct *t);
 void crs_set_restore_sigmask(void);
 void crs_set_notify_signal_current(void);	/* run the signal and restart code before user mode */
+void crs_clear_notify_signal_current(void);	/* what is not a signal does not interrupt a sleep any more */
+int crs_task_work_pending_current(void);
 void crs_siglock(struct sighand_struct *s);
 void crs_sigunlock(struct sighand_struct *s);
 int crs_task_nice(struct task_struct *t);
@@ -51,7 +53,10 @@ int crs_task_nice(struct task_struct *t);
 int crs_proc_is_of_current(struct file *f);
 /* Number of the process or thread behind a pidfd, as current's namespace sees it; 0: it was waited for, or is not seen there. */
 int crs_pidfd_pid(struct file *f);
+/* <linux/seccomp.h>: the mode of a task; no judgement of current until crs_seccomp_resume, on a task that is switched out. */
 unsigned int crs_seccomp_mode(struct task_struct *t);
+void crs_seccomp_suspend(void);
+void crs_seccomp_resume(struct task_struct *t, unsigned int mode);
 void crs_rseq_reset_current(void);
 int crs_is_compat_task(struct task_struct *t);
 int crs_shstk_enabled(struct task_struct *t);
@@ -360,6 +365,16 @@ size_t crs_inotify_events(struct file *f, u8 *out, size_t size);
 int crs_inotify_queue(struct file *f, int wd, u32 mask, u32 cookie, const u8 *name, u32 len);
 int crs_inotify_overflow(struct file *f);
 u32 crs_inotify_limit(struct file *f, u32 events);	/* sets the length of the queue, returns the old one */
+/* Filter number `level` of a task, 0 the last one, in seccomp/filter.c: 1, 0 if there is none, or a negative error. `len` instructions
+ * are in `program`; 0 if it has more than `room`, or is not classic BPF. Only cr_seccomp and the core have these two. */
+struct crs_seccomp {
+	u64 key;
+	u32 len, log, listener;
+};
+struct sock_filter;
+int crs_seccomp_filter(struct task_struct *t, u32 level, struct crs_seccomp *out, struct sock_filter *program, u32 room);
+/* Do the filters of current allow restart_syscall(2), whatever its arguments? */
+int crs_seccomp_may_restart(void);
 /* The domain behind that word, in landlock/domain.c: 1, 0 for none, or a negative error. Only cr_landlock has it. */
 int crs_landlock_read(struct task_struct *t, size_t word, struct crs_landlock *out);
 

@@ -185,18 +185,20 @@ fn traced(cx: &Checkpoint<'_>) -> Result {
     Ok(())
 }
 
+/// A thread that has confined itself is for `seccomp` to keep.
 fn seccomp(cx: &Checkpoint<'_>) -> Result {
-    let Some(t) = cx.tasks().find(|t| t.fields().seccomp.mode != 0) else { return Ok(()) };
-    let object: &[u8] = if t.fields().seccomp.mode == 1 { b"seccomp strict mode" } else { b"seccomp filter" };
-    cx.obstacle(Obstacle {
-        tid: t.pid_vnr(),
-        ..Obstacle::new(
-            "seccomp",
-            object,
-            "seccomp filters are not kept; without them the program would be less confined",
-            "start the program without seccomp (containers: --security-opt seccomp=unconfined; systemd: no SystemCallFilter=)",
-        )
-    })
+    match cx.tasks().find(|t| t.fields().seccomp.mode != 0) {
+        Some(t) if cx.require(c"seccomp")?.is_none() => cx.obstacle(Obstacle {
+            tid: t.pid_vnr(),
+            ..Obstacle::new(
+                "seccomp",
+                b"seccomp",
+                "the system calls that the process has left itself need the module cr_seccomp, which is not there",
+                "install it where modprobe finds it (see README)",
+            )
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn children(cx: &Checkpoint<'_>) -> Result {

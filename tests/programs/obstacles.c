@@ -4,8 +4,6 @@
  * that this kernel does not have are said to be skipped. */
 #include "scene.h"
 #include <linux/aio_abi.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <mqueue.h>
 #include <netinet/in.h>
@@ -86,12 +84,6 @@ static int make(const char *kind)
     if (!strcmp(kind, "aio")) {
         aio_context_t context = 0;
         return (int)syscall(SYS_io_setup, 4, &context);
-    }
-    if (!strcmp(kind, "seccomp")) {
-        struct sock_filter allow[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
-        struct sock_fprog program = {1, allow};
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
     }
     if (!strcmp(kind, "landlock")) {
         uint64_t handled = 1; /* LANDLOCK_ACCESS_FS_EXECUTE */

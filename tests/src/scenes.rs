@@ -65,6 +65,7 @@ pub const BOOTS: &[Boot] = &[
             words: &[
                 "memory", "files", "pipes", "eventfd", "timerfd", "signalfd", "epoll", "timers",
                 "locks", "inotify", "pidfd", "owners", "uring", "proc", "cgroups", "landlock",
+                "seccomp",
             ],
         }],
         keeps_disk: false,

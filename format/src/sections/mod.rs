@@ -99,6 +99,8 @@ sections! {
     pidfd PIDFD = 0x0020, true, "cr_pidfd", [PidfdRecord];
     /// Whom open files tell by signal that they are ready.
     owners OWNERS = 0x0021, true, "cr_owners", [OwnerRecord];
+    /// Which system calls threads have left themselves.
+    seccomp SECCOMP = 0x0022, true, "cr_seccomp", [FilterRecord, ConfinedRecord];
     /// The restrictions that threads have put on themselves.
     landlock LANDLOCK = 0x0023, true, "cr_landlock", [LayerRecord, SubjectRecord];
     /// Rings of asynchronous requests.
@@ -137,6 +139,7 @@ pub fn is_of_process(id: u16) -> bool {
             | TIMERS
             | LOCKS
             | OWNERS
+            | SECCOMP
             | LANDLOCK
             | URING
             | CGROUPS

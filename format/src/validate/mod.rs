@@ -23,6 +23,7 @@ mod pages;
 mod pidfd;
 mod pipes;
 mod proc;
+mod seccomp;
 mod signalfd;
 mod signals;
 mod stats;
@@ -133,6 +134,7 @@ pub const CHECKS: &[(u16, Check)] = &[
     (sections::INOTIFY, inotify::check),
     (sections::PIDFD, pidfd::check),
     (sections::OWNERS, owners::check),
+    (sections::SECCOMP, seccomp::check),
     (sections::LANDLOCK, landlock::check),
     (sections::URING, uring::check),
     (sections::PROC, proc::check),
@@ -151,6 +153,7 @@ const OF_PROCESS: &[Check] = &[
     timers::check,
     locks::check,
     owners::check,
+    seccomp::check,
     landlock::check,
     uring::check,
     cgroups::check,

@@ -48,6 +48,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("inotify", |d| record::section(INOTIFY, d)),
     ("pidfd", |d| record::section(PIDFD, d)),
     ("owners", |d| record::section(OWNERS, d)),
+    ("seccomp", |d| record::section(SECCOMP, d)),
     ("landlock", |d| record::section(LANDLOCK, d)),
     ("uring", |d| record::section(URING, d)),
     ("proc", |d| record::section(PROC, d)),

@@ -133,6 +133,7 @@ pub fn round_trip(section: u16, raw: RawRecord<'_>) -> bool {
         PIDFD => trip::<PidfdRecord>(raw),
         PROC => trip::<ProcRecord<'_>>(raw),
         OWNERS => trip::<OwnerRecord>(raw),
+        SECCOMP => trip::<FilterRecord<'_>>(raw) || trip::<ConfinedRecord>(raw),
         LANDLOCK => trip::<LayerRecord>(raw) || trip::<SubjectRecord>(raw),
         CGROUPS => trip::<CgroupRecord<'_>>(raw),
         TIMERS => trip::<ItimerRecord>(raw) || trip::<TimerRecord>(raw),

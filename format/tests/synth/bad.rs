@@ -1063,6 +1063,45 @@ fn resources(c: &mut Corpus) {
     c.resource("TASKS-15 nodes without a policy", |x| {
         x.record(0x10, 4, 0).set(6, 0)
     });
+    c.resource("SECCOMP-1 number", |x| x.record(0x22, 1, 1).id = 3);
+    c.resource("SECCOMP-1 filter under itself", |x| {
+        x.record(0x22, 1, 1).set(1, 2)
+    });
+    c.resource("SECCOMP-1 log is 2", |x| x.record(0x22, 1, 1).set(2, 2));
+    for (what, program) in [
+        ("SECCOMP-2 half an instruction", &[6, 0, 0, 0][..]),
+        ("SECCOMP-2 no instruction", &[]),
+        ("SECCOMP-2 no return", &[0x20, 0, 0, 0, 0, 0, 0, 0]),
+        (
+            "SECCOMP-2 load behind the data",
+            &[0x20, 0, 0, 0, 64, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            "SECCOMP-2 load of a packet",
+            &[0x30, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            "SECCOMP-2 jump out of the program",
+            &[5, 0, 0, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            "SECCOMP-2 scratch memory that was not stored",
+            &[0x60, 0, 0, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0],
+        ),
+    ] {
+        c.resource(what, move |x| x.record(0x22, 1, 1).put(3, program));
+    }
+    c.resource("SECCOMP-3 thread that does not exist", |x| {
+        x.record(0x22, 2, 1).id = 1241
+    });
+    c.resource("SECCOMP-3 thread twice", |x| x.record(0x22, 2, 1).id = 1234);
+    c.resource("SECCOMP-3 filter that does not exist", |x| {
+        x.record(0x22, 2, 1).set(2, 3)
+    });
+    c.resource("SECCOMP-3 strict with a filter", |x| {
+        x.record(0x22, 2, 1).set(1, 1)
+    });
+    c.resource("SECCOMP-3 mode", |x| x.record(0x22, 2, 1).set(1, 3));
     c.resource("LANDLOCK-1 number", |x| x.record(0x23, 1, 1).id = 4);
     c.resource("LANDLOCK-1 level that is left out", |x| {
         x.record(0x23, 1, 2).set(2, 3)

@@ -13,7 +13,7 @@ const NS: u8 = 7;
 const UID: u8 = 10;
 
 /// Number, word, first open file of the kind.
-const WORDS: [(u16, &str); 13] = [
+const WORDS: [(u16, &str); 14] = [
     (0x17, "eventfd"),
     (0x18, "timerfd"),
     (0x19, "signalfd"),
@@ -23,6 +23,7 @@ const WORDS: [(u16, &str); 13] = [
     (0x1e, "inotify"),
     (0x20, "pidfd"),
     (0x21, "owners"),
+    (0x22, "seccomp"),
     (0x23, "landlock"),
     (0x24, "uring"),
     (0x25, "proc"),
@@ -75,6 +76,7 @@ pub fn resources() -> Image {
             vec![rec(1, 19, vec![u(19, DEC), u(1234, DEC), u(0, DEC)])],
         ),
         (0x21, owners()),
+        (0x22, seccomp()),
         (0x23, landlock()),
         (0x24, uring()),
         (
@@ -113,6 +115,43 @@ pub fn resources() -> Image {
         .push(rec(8, 1, vec![u(0xa, HEX), u(1, DEC)]));
     image.record(0x11, 2, 2).set(9, 3);
     image
+}
+
+/// Two filters of the leader, of which the other thread has the first: no x32 calls, and no ptrace(2), which is logged.
+fn seccomp() -> Vec<Rec> {
+    let load = |at: u8| [0x20, 0, 0, 0, at, 0, 0, 0];
+    let ret = |action: u32| {
+        let [a, b, c, d] = action.to_le_bytes();
+        [6, 0, 0, 0, a, b, c, d]
+    };
+    let x32 = [
+        load(0),
+        [0x35, 0, 0, 1, 0, 0, 0, 0x40],
+        ret(0x8000_0000),
+        ret(0x7fff_0000),
+    ];
+    let ptrace = [
+        load(4),
+        [0x15, 0, 0, 3, 0x3e, 0, 0, 0xc0],
+        load(0),
+        [0x15, 0, 0, 1, 101, 0, 0, 0],
+        ret(0x0005_0001),
+        ret(0x7fff_0000),
+    ];
+    let filter = |id, under, log, program: &[[u8; 8]]| {
+        rec(
+            1,
+            id,
+            vec![u(under, DEC), u(log, DEC), b(&program.concat(), NONE)],
+        )
+    };
+    let confined = |tid, filter| rec(2, tid, vec![u(2, DEC), u(filter, DEC)]);
+    vec![
+        filter(1, 0, 0, &x32),
+        filter(2, 1, 1, &ptrace),
+        confined(1234, 2),
+        confined(1240, 1),
+    ]
 }
 
 /// Two layers of the leader, of which the other thread has the first.

@@ -29,6 +29,7 @@ pub mod owners;
 pub mod pipes;
 pub mod plan;
 pub mod proc;
+pub mod seccomp;
 pub mod signalfd;
 pub mod signals;
 pub mod stub;

@@ -219,7 +219,6 @@ def all_at_once(s):
 
 # What crctl must call it, by kind.
 NAMES = {
-    "seccomp": "seccomp",
     "traced": "trace",
     "aio": "aio",
     "namespace": "namespace",
@@ -228,7 +227,6 @@ NAMES = {
 }
 
 
-@scene("a seccomp filter is a named obstacle", "seccomp")
 @scene("a traced process is a named obstacle", "traced")
 @scene("an asynchronous I/O context is a named obstacle", "aio")
 @scene("a thread in another namespace is a named obstacle", "namespace")

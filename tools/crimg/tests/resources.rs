@@ -7,6 +7,7 @@ mod tool;
 fn each_resource_has_its_view() {
     for word in [
         "eventfd", "timerfd", "signalfd", "epoll", "timers", "locks", "inotify", "owners", "uring",
+        "seccomp",
     ] {
         let run = tool::crimg(&["show", "--section", word, "resources.ckpt"]);
         assert_eq!((run.code, run.stderr.as_str()), (0, ""));

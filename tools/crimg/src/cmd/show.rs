@@ -20,8 +20,8 @@ use crate::{
 };
 use cr_format::{
     chunk::ChunkType, CGROUPS, CREDS, EPOLL, EVENTFD, FILES, INOTIFY, LANDLOCK, LIMITS, LOCKS,
-    MEMORY, OWNERS, PIDFD, PIPES, PROC, PROVENANCE, SIGNALFD, SIGNALS, STATS, TASKS, TIMERFD,
-    TIMERS, URING,
+    MEMORY, OWNERS, PIDFD, PIPES, PROC, PROVENANCE, SECCOMP, SIGNALFD, SIGNALS, STATS, TASKS,
+    TIMERFD, TIMERS, URING,
 };
 use serde_json::Value;
 use std::path::PathBuf;
@@ -481,6 +481,7 @@ fn section(image: &Image, schema: &Schema, id: u16, out: &mut Output) -> Result<
         PIDFD => view::pidfd::section(image, out),
         PROC => view::proc::section(image, out),
         OWNERS => view::owners::section(image, out),
+        SECCOMP => view::seccomp::section(image, out),
         LANDLOCK => view::landlock::section(image, out),
         CGROUPS => view::cgroups::section(image, out),
         URING => view::uring::section(image, out),

@@ -23,6 +23,7 @@ pub mod pipes;
 pub mod proc;
 pub mod process;
 pub mod provenance;
+pub mod seccomp;
 pub mod signalfd;
 pub mod signals;
 pub mod summary;

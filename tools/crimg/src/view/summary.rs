@@ -8,7 +8,7 @@ use crate::{
     names, number,
     output::Output,
     style,
-    view::{all, cgroups, files, first, generic::Schema, landlock, Show},
+    view::{all, cgroups, files, first, generic::Schema, landlock, seccomp, Show},
 };
 use cr_format::{
     limits::PAGE, records_of, superblock::PARENT, validate, validate::MetaSet, ActionRecord,
@@ -99,8 +99,10 @@ fn process(image: &Image, out: &mut Output) -> Result<(), Failure> {
         format_args!("{} {}, {threads}{stopped}", p.tgid, escape::text(p.comm)),
     )?;
     out.field("program", escape::text(p.exe))?;
-    if let Some(confined) = landlock::summary(image) {
-        out.field("confined", confined)?;
+    let confined = [landlock::summary(image), seccomp::summary(image)];
+    let confined: Vec<String> = confined.into_iter().flatten().collect();
+    if !confined.is_empty() {
+        out.field("confined", confined.join("; "))?;
     }
     if let Some(group) = cgroups::group(image) {
         out.field("group", format_args!("{group} (control group)"))?;
