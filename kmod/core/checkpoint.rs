@@ -42,6 +42,7 @@ const KNOWN_FLAGS: u32 =
     | cr_uapi::CHECKPOINT_KEEP_FROZEN
     | cr_uapi::CHECKPOINT_DROP_LANDLOCK
     | cr_uapi::CHECKPOINT_SINGLE
+    | cr_uapi::CHECKPOINT_WITH_FILES
     | SCOPES;
 const SCOPES: u32 = cr_uapi::CHECKPOINT_PGRP | cr_uapi::CHECKPOINT_SESSION;
 

@@ -1420,6 +1420,8 @@ int crs_stat(const struct path *p, struct crs_stat *out)
 	out->mtime_ns = k.mtime.tv_nsec;
 	out->mode = k.mode;
 	out->nlink = k.nlink;
+	out->uid = crs_from_kuid(k.uid);
+	out->gid = crs_from_kgid(k.gid);
 	return 0;
 }
 struct inode *crs_path_inode(const struct path *p) { return d_inode(p->dentry); }

@@ -292,6 +292,7 @@ struct crs_stat {
 	u64 ino, size, mtime_ns;
 	s64 mtime_s;
 	u32 mode, nlink;
+	u32 uid, gid;		/* as the namespace of current has them */
 };
 int crs_stat(const struct path *p, struct crs_stat *out);
 struct inode *crs_path_inode(const struct path *p);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Contents of removed and memory files: pages with data, and runs of zero for holes.
+//! Contents of removed and memory files, and of others if they are wanted: pages with data, and runs of zero for holes.
+//!
+//! A file that has a path can be written by others while the processes are frozen. What is stored must be what the records
+//! say, so such a file must not change until its last byte has been read.
 
 use crate::{
     table::{Object, Table},
@@ -13,7 +16,7 @@ use crkit::{
         mapped::SharedAnon,
         mm::{PageBatch, PAGE_SIZE},
         open_file::{SEEK_DATA, SEEK_HOLE},
-        path::PathRef,
+        path::{PathRef, Stat},
         wait,
     },
     Checkpoint,
@@ -32,13 +35,54 @@ pub(crate) fn bulk(cx: &Checkpoint<'_>) -> Result {
     for (i, o) in table.objects.iter().enumerate() {
         if table.stores(o) && table.first_of_inode(o) == Some(i) {
             let id = u32::try_from(i).ok().and_then(|i| i.checked_add(1)).ok_or(EOVERFLOW)?;
-            contents(cx, o, id).map_err(|e| match e {
-                EINTR => EINTR,
-                e => cx.fail(e, WORD, "", b"the contents of a removed or memory file cannot be stored", ""),
-            })?;
+            let stored_too = table.is_stored_too(o);
+            let same = || Ok(!stored_too || is_remembered(cx, id, &PathRef::of(&o.file).stat()?)?);
+            let stored = match same() {
+                Ok(true) => contents(cx, o, id).and_then(|()| same()),
+                other => other,
+            };
+            let (e, text, remedy): (_, &[u8], _) = match stored {
+                Ok(true) => continue,
+                Err(EINTR) => return Err(EINTR),
+                Ok(false) => (EBUSY, b"another process writes to a file while its contents are stored", "try again, or without --with-files"),
+                Err(e) => (e, b"the contents of a file cannot be stored", ""),
+            };
+            return Err(cx.fail(e, WORD, "", text, remedy));
         }
     }
     Ok(())
+}
+
+/// Numberings of the sizes and times that records have: a number there is all that one step of a checkpoint can tell a later one.
+const SIZES: u16 = 13;
+const TIMES: u16 = 14;
+/// Sizes have so many bits, and ids of files the rest.
+const SIZE_BITS: u32 = 44;
+/// Files are shorter.
+pub(crate) const SIZE_END: u64 = 1 << SIZE_BITS;
+
+fn size_key(id: u32, stat: &Stat) -> Result<u64> {
+    match stat.size >> SIZE_BITS {
+        0 => Ok(u64::from(id) << SIZE_BITS | stat.size),
+        _ => Err(EFBIG),
+    }
+}
+
+fn time_key(stat: &Stat) -> u64 {
+    // CAST: only compared.
+    (stat.mtime_s as u64).wrapping_mul(1_000_000_000).wrapping_add(stat.mtime_ns)
+}
+
+/// The record of file `id` says this about it.
+pub(crate) fn remember(cx: &Checkpoint<'_>, id: u32, stat: &Stat) -> Result {
+    cx.object_in(SIZES, size_key(id, stat)?)?;
+    cx.object_in(TIMES, time_key(stat)).map(|_| ())
+}
+
+/// Is it still as its record says?
+fn is_remembered(cx: &Checkpoint<'_>, id: u32, stat: &Stat) -> Result<bool> {
+    let known = |space, key| cx.object_in(space, key).map(|(_, new)| !new);
+    Ok(known(SIZES, size_key(id, stat)?)? && known(TIMES, time_key(stat))?)
 }
 
 /// One chunk being filled.
@@ -122,7 +166,9 @@ impl Writer<'_> {
 fn contents(cx: &Checkpoint<'_>, o: &Object, id: u32) -> Result {
     let place = PathRef::of(&o.file);
     // The process may have it open for writing only.
-    let file = place.open(flag::O_RDONLY | flag::O_LARGEFILE | flag::O_NOATIME)?;
+    let flags = flag::O_RDONLY | flag::O_LARGEFILE;
+    // Not to be read is for the owner to ask.
+    let file = place.open(flags | flag::O_NOATIME).or_else(|_| place.open(flags))?;
     let size = place.stat()?.size;
     let end = size.checked_next_multiple_of(PAGE_SIZE).ok_or(EFBIG)?;
     let mut w = Writer {

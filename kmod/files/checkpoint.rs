@@ -2,11 +2,12 @@
 //! Records of `fs_struct`, open files and descriptors.
 
 use crate::{
+    bulk,
     table::{Object, Table},
     WORD,
 };
 use cr_format::{
-    DescriptorRecord, FileRecord, FsRecord, MemfdRecord, FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD,
+    ContentsRecord, DescriptorRecord, FileRecord, FsRecord, MemfdRecord, FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD,
     FILE_REGULAR,
 };
 use cr_logic::files::{self, flag, Fate, Trouble};
@@ -174,7 +175,16 @@ fn object(all: &Checkpoint<'_>, cx: &Checkpoint<'_>, table: &Table, o: &Object, 
             note_shared_position(cx, table, o, kind, text)?;
             record.kind = kind;
             record.path = text;
-            all.emit(&record)
+            all.emit(&record)?;
+            if table.is_stored_too(o) && table.first_of_inode(o) == Some(index) {
+                if stat.size >= bulk::SIZE_END {
+                    let t = Trouble { reason: "it is too long for an image, 16 TiB or more", remedy: "do without --with-files" };
+                    return obstacle(cx, o, text, t);
+                }
+                bulk::remember(all, id, &stat)?;
+                all.emit(&ContentsRecord { id, uid: stat.uid.into(), gid: stat.gid.into() })?;
+            }
+            Ok(())
         }
         Fate::Contents(kind) => {
             record.kind = kind;

@@ -120,6 +120,9 @@ pub(crate) fn made(cx: &Restart<'_>, records: &Records, index: usize, made: i64)
 pub(crate) fn fill(cx: &Restart<'_>, state: &State, owner: u32, runs: &[Run]) -> Result {
     let index = (owner as usize).checked_sub(1).ok_or(EUCLEAN)?;
     let Some(base) = state.base(index) else {
+        if state.records.files.get(index).is_some_and(|f| f.kind == cr_format::FILE_REGULAR) {
+            return pass(cx, runs);
+        }
         return Err(cx.fail(EUCLEAN, WORD, "PAGE-9", b"page data of something that is no removed or memory file", "list every defect with: crimg verify IMAGE"));
     };
     let size = state.records.file(cx, index)?.size;
@@ -144,6 +147,19 @@ pub(crate) fn fill(cx: &Restart<'_>, state: &State, owner: u32, runs: &[Run]) ->
             }?;
             wait::resched()?;
         }
+    }
+    Ok(())
+}
+
+/// Contents of a file that has a path: it was opened by that. They are for tools.
+fn pass(cx: &Restart<'_>, runs: &[Run]) -> Result {
+    let mut pages = PageBatch::new(BATCH as usize, false)?;
+    for (_, n) in runs.iter().filter(|r| r.kind != RUN_ZERO).flat_map(batches) {
+        pages.truncate(n as usize);
+        let missing = n.saturating_sub(pages.len());
+        pages.add_fresh(missing)?;
+        cx.bulk_read(&pages)?;
+        wait::resched()?;
     }
     Ok(())
 }

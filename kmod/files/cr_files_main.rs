@@ -5,7 +5,7 @@
 //! directories and stateless devices, opened again by path · `O_PATH` descriptors · files that have been
 //! removed (unlinked, `O_TMPFILE`), with contents, holes, size, mode and time, also if they are only mapped ·
 //! memory files (`memfd_create`), with contents, holes, size, mode, seals and huge pages · working directory, umask ·
-//! what other extensions keep (pipes, third parties).
+//! what other extensions keep (pipes, third parties) · with `--with-files` also the contents of regular files that have paths.
 //!
 //! Connected by the user at restart: terminals, pipes and sockets on descriptors 0 to 2 whose other end
 //! is outside, and whatever was promised with `--fd`.

@@ -68,6 +68,8 @@ pub(crate) struct Table {
     pub(crate) descriptors: KVVec<Descriptor>,
     /// Mapped files without a name, by process and first address.
     mapped: KVVec<Mapped>,
+    /// Contents of regular files that have paths are wanted.
+    with_files: bool,
 }
 
 impl Object {
@@ -110,7 +112,8 @@ impl Mapped {
 impl Table {
     /// Lists the descriptors of all processes, and the files without a name that they map.
     pub(crate) fn scan(cx: &Checkpoint<'_>) -> Result<Self> {
-        let mut me = Self { objects: KVVec::new(), descriptors: KVVec::new(), mapped: KVVec::new() };
+        let mut me = Self { objects: KVVec::new(), descriptors: KVVec::new(), mapped: KVVec::new(), with_files: false };
+        me.with_files = cx.flags() & cr_uapi::CHECKPOINT_WITH_FILES != 0;
         // By address of the open file: the place in `objects`.
         let mut known: KVVec<(usize, u32)> = KVVec::new();
         for p in cx.all_processes().filter(|p| !p.is_zombie()) {
@@ -249,8 +252,14 @@ impl Table {
         match self.class(o) {
             Class::Contents(_) => !o.promised || self.mapping(o).0,
             Class::Renamed(_) => self.mapping(o).1,
-            _ => false,
+            _ => self.is_stored_too(o),
         }
+    }
+
+    /// Is it a file with a path whose contents are wanted, and say something?
+    pub(crate) fn is_stored_too(&self, o: &Object) -> bool {
+        let is_regular = || matches!(self.class(o), Class::ByPath(cr_format::FILE_REGULAR));
+        self.with_files && !o.promised && files::has_meaningful_stamp(o.info.magic) && is_regular()
     }
 
     /// The first address at which a file without a name is mapped, 0 if it is not.

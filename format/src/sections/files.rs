@@ -2,7 +2,7 @@
 //! Section `files`: working directory, open files, descriptors.
 //!
 //! Preserved: paths, flags, positions, which descriptors share an open file, close-on-exec, contents of
-//! deleted files and of memory files (memfd) with their seals. Not preserved: leases, `F_NOTIFY`: their presence refuses the checkpoint.
+//! deleted files and of memory files (memfd) with their seals, and of other files if that was asked for. Not preserved: leases, `F_NOTIFY`: their presence refuses the checkpoint.
 //! Source: spec, "Section: files".
 
 use crate::record::record;
@@ -105,5 +105,16 @@ record! {
         3 seals: u64 Flags;
         /// Bytes of a huge page (`MFD_HUGETLB`), 0 for normal ones.
         4 huge: u64 Dec;
+    }
+}
+
+record! {
+    /// The contents of an open file of kind 1 are page data of this section too; its id is that of the open file, the first of
+    /// its inode.
+    ContentsRecord in FILES, type 5, "contents" {
+        /// User that the file belongs to.
+        1 uid: u64 Dec;
+        /// Group that it belongs to.
+        2 gid: u64 Dec;
     }
 }

@@ -72,7 +72,7 @@ sections! {
     /// The address space.
     memory MEMORY = 0x0011, true, "cr_memory", [MmRecord, VmaRecord, MappedFileRecord, GuardRecord, PolicyRecord, MappedObjectRecord, HugeRecord, KeysRecord];
     /// Open files and the descriptor table.
-    files FILES = 0x0012, true, "cr_files", [FsRecord, FileRecord, DescriptorRecord, MemfdRecord];
+    files FILES = 0x0012, true, "cr_files", [FsRecord, FileRecord, DescriptorRecord, MemfdRecord, ContentsRecord];
     /// Pipes, FIFOs and their unread bytes.
     pipes PIPES = 0x0013, true, "cr_pipes", [PipeRecord, BufferRecord, EndRecord];
     /// Signal handlers, masks, alternate stacks and pending signals.

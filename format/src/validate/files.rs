@@ -7,9 +7,9 @@ use crate::{
     limits::{FDS, PATH},
     record::{records_of, Record},
     sections::{
-        DescriptorRecord, FileRecord, FsRecord, MemfdRecord, FILES, FILE_DELETED, FILE_DEVICE,
-        FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD, FILE_PATH, FILE_REGULAR, HUGE_1G,
-        HUGE_2M, SEALS,
+        ContentsRecord, DescriptorRecord, FileRecord, FsRecord, MemfdRecord, FILES, FILE_DELETED,
+        FILE_DEVICE, FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD, FILE_PATH,
+        FILE_REGULAR, HUGE_1G, HUGE_2M, SEALS,
     },
     wire::len64,
 };
@@ -64,6 +64,7 @@ pub(super) fn check(set: &dyn MetaSet) -> Result {
         file_record(&f)
     })?;
     memfds(set)?;
+    contents(set)?;
     let files = others.unwrap_or(files);
     let mut last = 0;
     each(set, |d: DescriptorRecord| {
@@ -155,6 +156,22 @@ fn memfds(set: &dyn MetaSet) -> Result {
     }
 }
 
+/// Contents records belong to open files that have a path.
+fn contents(set: &dyn MetaSet) -> Result {
+    let mut files = records_of::<FileRecord<'_>>(set.section(FILES));
+    each(set, |c: ContentsRecord| {
+        let kind = loop {
+            // They ascend, so this goes through the open files once.
+            let file = files.next().ok_or(Error::rule("FILES-13"))??;
+            if file.id == c.id {
+                break file.kind;
+            }
+        };
+        let sound = [c.uid, c.gid].iter().all(|id| *id < u64::from(u32::MAX));
+        ensure(kind == FILE_REGULAR && sound, "FILES-13")
+    })
+}
+
 /// The open files whose memory file has its contents in their name.
 fn owning(set: &dyn MetaSet) -> impl Iterator<Item = u64> + Clone + '_ {
     records_of::<MemfdRecord<'_>>(set.shared(FILES))
@@ -163,11 +180,17 @@ fn owning(set: &dyn MetaSet) -> impl Iterator<Item = u64> + Clone + '_ {
         .map(|m| m.contents)
 }
 
-/// The open files that own page data.
-pub(super) fn owners(set: &dyn MetaSet) -> impl Iterator<Item = u64> + Clone + '_ {
+/// The open files without a path that own page data: what areas can map.
+pub(super) fn nameless(set: &dyn MetaSet) -> impl Iterator<Item = u64> + Clone + '_ {
     records_of::<FileRecord<'_>>(set.shared(FILES))
         .map_while(Result::ok)
         .filter(|f| f.kind == FILE_DELETED)
         .map(|f| u64::from(f.id))
         .chain(owning(set))
+}
+
+/// The open files that own page data.
+pub(super) fn owners(set: &dyn MetaSet) -> impl Iterator<Item = u64> + Clone + '_ {
+    let contents = records_of::<ContentsRecord>(set.shared(FILES)).map_while(Result::ok);
+    nameless(set).chain(contents.map(|c| u64::from(c.id)))
 }

@@ -293,7 +293,7 @@ fn references(set: &dyn MetaSet, exe: u64) -> Result {
         return Err(Error::rule("MEMORY-7").placed(MEMORY, at));
     }
     let used = Placed(records_of::<MappedObjectRecord>(bytes)).map(|(o, at)| (o.file, at));
-    match ids::dangling(used, files::owners(set).map(|id| (id, 0))) {
+    match ids::dangling(used, files::nameless(set).map(|id| (id, 0))) {
         Some(at) => Err(Error::rule("MEMORY-20").placed(MEMORY, at)),
         None => Ok(()),
     }

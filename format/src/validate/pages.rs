@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Does `owner` exist in the section? In section `memory` it is one more than the number of the process, in section
-/// `files` a deleted file, or the open file that a memory file has its contents from; third-party sections know themselves.
+/// `files` a deleted file, the open file that a memory file has its contents from, or one with a contents record; third-party sections know themselves.
 ///
 /// # Errors
 /// `PAGE-9`.

@@ -165,6 +165,7 @@ pub fn round_trip(section: u16, raw: RawRecord<'_>) -> bool {
                 || trip::<FileRecord<'_>>(raw)
                 || trip::<DescriptorRecord>(raw)
                 || trip::<MemfdRecord<'_>>(raw)
+                || trip::<ContentsRecord>(raw)
         }
         PIPES => {
             trip::<PipeRecord<'_>>(raw) || trip::<BufferRecord<'_>>(raw) || trip::<EndRecord>(raw)

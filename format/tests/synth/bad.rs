@@ -985,6 +985,19 @@ fn resources(c: &mut Corpus) {
     c.resource("FILES-12 half a huge page", |x| {
         x.record(0x12, 4, 0).set(4, 2 << 20)
     });
+    c.resource("FILES-13 contents of a deleted file", |x| {
+        x.record(0x12, 5, 0).id = 6
+    });
+    c.resource("FILES-13 contents of no file", |x| {
+        x.record(0x12, 5, 0).id = 99
+    });
+    c.resource("FILES-13 contents twice", |x| {
+        let again = x.record(0x12, 5, 0).clone();
+        x.section(0x12).push(again)
+    });
+    c.resource("FILES-13 user", |x| {
+        x.record(0x12, 5, 0).set(1, u64::from(u32::MAX))
+    });
     c.resource("MEMORY-20 mapped object that has a path", |x| {
         x.record(0x11, 6, 0).set(1, 3)
     });

@@ -245,6 +245,7 @@ fn memfd(image: &mut Image, model: &Rec) {
             vec![u(13, DEC), t(name, NONE), u(seals, FLAGS), u(0, DEC)],
         ));
     }
+    files.push(rec(5, 3, vec![u(1000, DEC), u(100, DEC)]));
     files.push(rec(3, 27, vec![u(26, DEC), u(13, DEC), u(1, DEC)]));
     files.push(rec(3, 28, vec![u(27, DEC), u(14, DEC), u(0, DEC)]));
     let memory = image.section(0x11);

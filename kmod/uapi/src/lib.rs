@@ -87,6 +87,9 @@ pub const CHECKPOINT_PGRP: u32 = 16;
 /// As [`CHECKPOINT_PGRP`], for a session.
 pub const CHECKPOINT_SESSION: u32 = 32;
 
+/// The contents of open regular files too, although they have paths.
+pub const CHECKPOINT_WITH_FILES: u32 = 64;
+
 /// Argument of [`CHECKPOINT`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

@@ -214,6 +214,11 @@ pub struct CheckpointArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// Store the contents of the regular files too that the process has open by descriptors, so that restart
+    /// --files=content can bring them back; without it, only what has no path any more is stored
+    #[arg(long)]
+    pub with_files: bool,
+
     /// Compress the contents of memory with zstd at LEVEL, 1 (fast) to 19 (small), 3 if no LEVEL is given; without
     /// it, they are stored as they are, which is fastest. The process is frozen while it is done; crimg repack
     /// compresses an image afterwards
@@ -280,6 +285,9 @@ pub enum Files {
     Ignore,
     /// Files open for writing that have grown are cut back to their old length
     Truncate,
+    /// Files that are missing or changed, and whose contents are in the image (checkpoint --with-files), are replaced by
+    /// what they were; others as with check
+    Content,
 }
 
 /// `--fd N=PATH`.
@@ -321,6 +329,9 @@ fn check(cli: &Cli) -> Result<(), clap::Error> {
             fds.sort_unstable();
             if let Some(twice) = fds.windows(2).find(|w| w[0] == w[1]) {
                 return error(format!("--fd {} is given twice", twice[0]));
+            }
+            if args.dry_run && args.files == Files::Content {
+                return error("--files=content replaces files, and --dry-run changes nothing; see what is in the image with: crimg show --fds".to_owned());
             }
             fds.len()
         }

@@ -31,6 +31,14 @@ impl AtomicFile {
     pub fn create(target: &Path, replace: bool) -> Result<Self, Failure> {
         // A link is written through, so that it goes on pointing at the file.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        Self::exactly(target, replace)
+    }
+
+    /// [`AtomicFile::create`] for a target that is not looked at through a link.
+    ///
+    /// # Errors
+    /// As there; a link is no regular file.
+    pub fn exactly(target: PathBuf, replace: bool) -> Result<Self, Failure> {
         let fail = |error| failed(&target, error);
         if let Ok(meta) = fs::symlink_metadata(&target) {
             if !replace {
@@ -85,7 +93,7 @@ impl AtomicFile {
     ///
     /// # Errors
     /// [`Failure::Usage`] for a target that appeared meanwhile, [`Failure::Output`].
-    pub fn commit(mut self) -> Result<(), Failure> {
+    pub fn commit(self) -> Result<(), Failure> {
         let fail = |error| failed(&self.target, error);
         if self.replace {
             if let Ok(old) = fs::metadata(&self.target) {
@@ -95,6 +103,15 @@ impl AtomicFile {
                 self.file.set_permissions(mode).map_err(fail)?;
             }
         }
+        self.place()
+    }
+
+    /// Brings it to disk and to its place as it is, owner, mode and time included.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::commit`].
+    pub fn place(mut self) -> Result<(), Failure> {
+        let fail = |error| failed(&self.target, error);
         self.file.sync_all().map_err(fail)?;
         let flags = if self.replace {
             RenameFlags::empty()

@@ -12,6 +12,7 @@
 pub mod atomic;
 pub mod cli;
 pub mod cmd;
+pub mod contents;
 pub mod core_file;
 pub mod diff;
 pub mod disasm;

@@ -641,6 +641,17 @@ pub fn nameless(sections: &dyn MetaSet) -> BTreeMap<u32, FileRecord<'_>> {
         .collect()
 }
 
+/// All files whose contents are in the image, those that have a path included: id of the open file that owns them, and its length.
+pub fn file_lengths(sections: &dyn MetaSet) -> BTreeMap<u32, u64> {
+    let stored = crate::contents::stored(sections);
+    let stored = stored.into_iter().map(|s| (s.file.id, s.file.size));
+    nameless(sections)
+        .into_iter()
+        .map(|(id, f)| (id, f.size))
+        .chain(stored)
+        .collect()
+}
+
 fn objects(file: &ImageFile) -> BTreeMap<u32, Object> {
     let mut objects: BTreeMap<u32, Object> = nameless(&file.image.sections)
         .into_iter()

@@ -98,7 +98,12 @@ fn write(
     } else {
         uapi::CHECKPOINT_KEEP_FROZEN
     };
-    let flags = check::flags(&args.target) | keep;
+    let with_files = if args.with_files {
+        uapi::CHECKPOINT_WITH_FILES
+    } else {
+        0
+    };
+    let flags = check::flags(&args.target) | keep | with_files;
     let work = || {
         let level = args.zstd.unwrap_or(0);
         let (answer, result) = device.checkpoint(

@@ -18,7 +18,8 @@ use cr_format::{
     index::IndexEntry,
     limits::PAGE,
     runs::{Run, RunKind},
-    FileRecord, FILES, FILE_DELETED, FILE_MEMFD, MEMORY, VMA_ANON, VMA_FILE, VMA_SHARED_ANON,
+    FileRecord, FILES, FILE_DELETED, FILE_MEMFD, FILE_REGULAR, MEMORY, VMA_ANON, VMA_FILE,
+    VMA_SHARED_ANON,
 };
 use rayon::prelude::*;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -664,7 +665,7 @@ fn partner(
         theirs.identity(id).0 == key
             && record
                 .as_ref()
-                .is_some_and(|f| matches!(f.kind, FILE_DELETED | FILE_MEMFD))
+                .is_some_and(|f| matches!(f.kind, FILE_REGULAR | FILE_DELETED | FILE_MEMFD))
     };
     let mut twins = theirs.files.iter().filter(|(id, (_, f))| is_twin(**id, f));
     let same = (section, owner);
@@ -682,6 +683,7 @@ fn partner(
     };
     let kind = match mine.files.get(&owner.into()) {
         Some((_, Some(f))) if f.kind == FILE_MEMFD => "memory",
+        Some((_, Some(f))) if f.kind == FILE_REGULAR => "open",
         _ => "deleted",
     };
     (format!("{kind} file {path} ({name})"), other)

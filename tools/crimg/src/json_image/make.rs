@@ -7,7 +7,7 @@ use crate::{
     error::{remedy, Failure},
     file::{decode, ImageFile},
     load::{crc, Sections},
-    memory::nameless,
+    memory::file_lengths,
     rewrite::{Bytes, PageAction, Rewrite, Target},
 };
 use cr_format::{
@@ -106,7 +106,7 @@ pub enum Made {
 struct Owners {
     /// Areas by owner.
     areas: BTreeMap<u32, Vec<(u64, u64)>>,
-    nameless: BTreeMap<u32, u64>,
+    files: BTreeMap<u32, u64>,
 }
 
 /// Writes an image part by part.
@@ -154,7 +154,7 @@ impl Maker {
             stats: None,
             owners: Owners {
                 areas: BTreeMap::new(),
-                nameless: BTreeMap::new(),
+                files: BTreeMap::new(),
             },
             pages_file: None,
             digest: head.digest,
@@ -378,10 +378,7 @@ impl Maker {
         };
         self.owners = Owners {
             areas: (0..self.sections.processes()).map(areas).collect(),
-            nameless: nameless(&self.sections)
-                .into_iter()
-                .map(|(id, f)| (id, f.size))
-                .collect(),
+            files: file_lengths(&self.sections),
         };
     }
 
@@ -492,7 +489,7 @@ impl Maker {
     }
 
     fn owner(&self, runs: &[Run], section: u16, owner: u32) -> cr_format::Result {
-        match (section, self.owners.nameless.get(&owner)) {
+        match (section, self.owners.files.get(&owner)) {
             (MEMORY, _) => {
                 validate::page_owner(&self.sections, section, owner)?;
                 let areas = self.owners.areas.get(&owner);

@@ -17,10 +17,10 @@ use crate::{
     number::hex,
 };
 use cr_format::{
-    records_of, validate::MetaSet, DescriptorRecord, FileRecord, FsRecord, MappedFileRecord,
-    MmRecord, PipeRecord, ProcessRecord, VmaRecord, FILES, FILE_DELETED, FILE_DEVICE,
-    FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_PATH, FILE_REGULAR, MEMORY, PIPES, PROT_EXEC,
-    VMA_FILE,
+    records_of, validate::MetaSet, ContentsRecord, DescriptorRecord, FileRecord, FsRecord,
+    MappedFileRecord, MmRecord, PipeRecord, ProcessRecord, VmaRecord, FILES, FILE_DELETED,
+    FILE_DEVICE, FILE_DIRECTORY, FILE_EXTERNAL, FILE_HANDLED, FILE_PATH, FILE_REGULAR, MEMORY,
+    PIPES, PROT_EXEC, VMA_FILE,
 };
 use std::{
     collections::BTreeMap,
@@ -155,6 +155,10 @@ pub fn fd(draft: &mut Draft<'_>, fd: u64, path: &[u8]) -> Done {
         Ok(found) => found,
         Err(e) => return Ok(Err(e)),
     };
+    let stored = draft
+        .records(FILES)?
+        .iter()
+        .any(|r| r.is::<ContentsRecord>() && u64::from(r.id) == file);
     let Some(rec) = draft.find::<FileRecord<'_>>(|r| u64::from(r.id) == file)? else {
         return Ok(Err(Refusal::new(
             format!("descriptor {fd} has no open file"),
@@ -187,6 +191,12 @@ pub fn fd(draft: &mut Draft<'_>, fd: u64, path: &[u8]) -> Done {
             return refuse(
                 &format!("is the removed file {what}, whose contents are in the image"),
                 "Leave it: a restart makes the file again.",
+            )
+        }
+        _ if stored => {
+            return refuse(
+                &format!("is {what}, whose contents are in the image"),
+                "Move the file with --map-path, or checkpoint without --with-files.",
             )
         }
         _ => {}

@@ -13,7 +13,7 @@ use crate::{
     error::{Failure, Outcome},
     input::{Got, Input},
     load::{crc, Sections},
-    memory::nameless,
+    memory::file_lengths,
     progress,
 };
 use cr_format::{
@@ -130,8 +130,8 @@ pub fn check(input: &mut Input, level: Level, bar: bool) -> Result<Checked, Fail
 struct Owners {
     /// By process: start and end of every memory area with contents of its own.
     areas: Vec<Vec<(u64, u64)>>,
-    /// Size by id of every deleted file.
-    nameless: BTreeMap<u32, u64>,
+    /// Size by id of every file whose contents are in the image.
+    files: BTreeMap<u32, u64>,
 }
 
 struct Walk<'w> {
@@ -254,10 +254,7 @@ impl Walk<'_> {
         };
         self.owners = Some(Owners {
             areas: (0..sections.processes()).map(areas).collect(),
-            nameless: nameless(sections)
-                .into_iter()
-                .map(|(id, f)| (id, f.size))
-                .collect(),
+            files: file_lengths(sections),
         });
     }
 
@@ -266,7 +263,7 @@ impl Walk<'_> {
         let table = self.array()?;
         let runs = self.validator.run_table(&table)?;
         if let (Some(owners), Some(h)) = (&self.owners, self.validator.header()) {
-            let result = match (h.section, owners.nameless.get(&h.owner)) {
+            let result = match (h.section, owners.files.get(&h.owner)) {
                 (MEMORY, _) => validate::page_owner(&self.done.sections, h.section, h.owner)
                     .and_then(|()| {
                         // The owner is one more than the number of the process.

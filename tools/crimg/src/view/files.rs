@@ -12,13 +12,13 @@ use crate::{
     },
 };
 use cr_format::{
-    DescriptorRecord, EpollRecord, EventfdRecord, FileRecord, FsRecord, InotifyRecord, LockRecord,
-    MemfdRecord, OwnerRecord, PidfdRecord, RingRecord, SignalfdRecord, TimerfdRecord, WatchRecord,
-    FILE_DELETED, FILE_DEVICE, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD, FILE_REGULAR, PIPES,
-    TFD_ABSTIME,
+    ContentsRecord, DescriptorRecord, EpollRecord, EventfdRecord, FileRecord, FsRecord,
+    InotifyRecord, LockRecord, MemfdRecord, OwnerRecord, PidfdRecord, RingRecord, SignalfdRecord,
+    TimerfdRecord, WatchRecord, FILE_DELETED, FILE_DEVICE, FILE_EXTERNAL, FILE_HANDLED, FILE_MEMFD,
+    FILE_REGULAR, PIPES, TFD_ABSTIME,
 };
 use serde_json::{json, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the views of descriptors look up.
 struct Table<'a> {
@@ -30,6 +30,8 @@ struct Table<'a> {
     details: BTreeMap<u64, String>,
     /// Of each open memory file: the record with its name and seals.
     memfds: BTreeMap<u64, MemfdRecord<'a>>,
+    /// Open files that have a path, and whose contents are in the image.
+    stored: BTreeSet<u64>,
     /// Number of locks that the process holds on an open file.
     locks: BTreeMap<u64, u64>,
     /// Whom an open file tells by signal that it is ready.
@@ -107,6 +109,9 @@ impl<'a> Table<'a> {
             pipes: Pipes::new(show.image),
             details: details(show.image),
             memfds: memfds(show.image),
+            stored: all::<ContentsRecord>(show.image)
+                .map(|c| c.id.into())
+                .collect(),
             locks: all::<LockRecord>(show.image).fold(BTreeMap::new(), |mut locks, l| {
                 let n: &mut u64 = locks.entry(l.file).or_default();
                 *n = n.saturating_add(1);
@@ -135,6 +140,7 @@ impl<'a> Table<'a> {
         let path = escape::text(f.path);
         match f.kind {
             FILE_EXTERNAL => escape::text(f.description),
+            FILE_REGULAR if self.stored.contains(&f.id.into()) => format!("{path} (with contents)"),
             FILE_DEVICE => format!("{path} ({})", device(f.rdev)),
             FILE_MEMFD => match self.memfds.get(&f.id.into()) {
                 Some(m) => format!("{}{}", escape::text(m.name), memfd_traits(m)),
@@ -295,6 +301,9 @@ fn describe(f: &FileRecord<'_>, of: &Table<'_>, m: &mut serde_json::Map<String, 
     m.insert("path".into(), path.into());
     m.insert("external".into(), (f.kind == FILE_EXTERNAL).into());
     m.insert("deleted".into(), (f.kind == FILE_DELETED).into());
+    if of.stored.contains(&f.id.into()) {
+        m.insert("with_contents".into(), true.into());
+    }
     if is_sized(f) {
         m.insert("position".into(), f.pos.into());
         m.insert("size".into(), json::integer(f.size));

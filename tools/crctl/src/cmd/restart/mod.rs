@@ -4,6 +4,7 @@
 //! Order: load the image's description, connect descriptors, namespaces, one `clone3` with the old pid whose child
 //! hands itself to the kernel, serve the kernel until the process runs, then mirror its end.
 
+mod contents;
 mod descriptors;
 mod foreground;
 mod namespaces;
@@ -69,7 +70,12 @@ struct Started {
 fn start(args: &RestartArgs, json: bool) -> Result<Started> {
     let image = Image::open(&args.image)?;
     let device = modules::open()?;
+    let restored = match args.files {
+        Files::Content => contents::bring_back(&args.image, image.is_stdin)?,
+        _ => Vec::new(),
+    };
     let (load, mut report) = load(&device, &image, 0)?;
+    report.notes.extend(restored);
 
     let pidfile = args
         .pidfile
@@ -102,7 +108,8 @@ fn start(args: &RestartArgs, json: bool) -> Result<Started> {
             0
         },
         files: match args.files {
-            Files::Check => uapi::FILES_CHECK,
+            // What could be brought back has been.
+            Files::Check | Files::Content => uapi::FILES_CHECK,
             Files::Ignore => uapi::FILES_IGNORE,
             Files::Truncate => uapi::FILES_TRUNCATE,
         },
@@ -178,7 +185,8 @@ fn dry_run(args: &RestartArgs, json: bool) -> Result<u8> {
     let image = Image::open(&args.image)?;
     let device = modules::open()?;
     let policy = match args.files {
-        Files::Check => 0,
+        // Not together with --dry-run.
+        Files::Check | Files::Content => 0,
         Files::Ignore => uapi::LOAD_FILES_IGNORE,
         Files::Truncate => uapi::LOAD_FILES_TRUNCATE,
     };
